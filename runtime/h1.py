@@ -139,9 +139,7 @@ ACTION_MAPS: dict[str, ActionMap] = {
         _frozen((JOINT_LOWER + JOINT_UPPER) / 2),
         _frozen((JOINT_UPPER - JOINT_LOWER) / 2),
     ),
-    "home": ActionMap(
-        "home", DEFAULT_POSE, _frozen(HOME_SCALE * (JOINT_UPPER - JOINT_LOWER) / 2)
-    ),
+    "home": ActionMap("home", DEFAULT_POSE, _frozen(HOME_SCALE * (JOINT_UPPER - JOINT_LOWER) / 2)),
 }
 
 

@@ -1,0 +1,207 @@
+"""The batched H1 environment: one row per task name, all rows advanced by one call.
+
+Observation, reward, termination, start state and timing are HumanoidBench's (figures in the tests), except where an
+argument says otherwise. Nothing resets by itself: who calls `step` decides when to call `reset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import h1
+from training import physics
+from training.scenes import SCENES
+from training.tasks import Readings, task
+
+Bools = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one control step brought, for E rows."""
+
+    obs: Float32  # [E, O] after the step, also where the episode ended
+    reward: Float32  # [E]
+    terminated: Bools  # [E]
+    truncated: Bools  # [E]
+    terms: dict[str, Float32]  # [E] each; NaN where the row's task has no such term
+
+
+class H1Env:
+    """E robots, each with its own task and its own random generator."""
+
+    action_dim = h1.NUM_JOINTS
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        seed: int | Sequence[int],
+        action_map: str = "benchmark",
+        threads: int = 1,
+        terminate: bool = True,
+        max_steps: int | Sequence[int] = 1000,
+        delay_substeps: tuple[int, int] = (0, 0),
+        reset_noise: float = physics.RESET_NOISE,
+    ) -> None:
+        """Build one row per entry of `tasks`; names may repeat.
+
+        `seed`: an int gives row i the generator default_rng([seed, i]), a sequence gives it default_rng(seed[i]).
+        `terminate=False` ignores the tasks' termination rules. `max_steps` truncates, per row if a sequence.
+        `delay_substeps=(lo, hi)`: drawn per episode; the new control acts so many sub-steps late, 0 .. 10.
+        """
+        if not tasks:
+            raise ValueError("H1Env needs at least one task name")
+        low, high = delay_substeps
+        if not 0 <= low <= high <= physics.SUBSTEPS:
+            raise ValueError(
+                f"delay_substeps must satisfy 0 <= lo <= hi <= {physics.SUBSTEPS}, got {delay_substeps}"
+            )
+        self.tasks = tuple(task(name) for name in tasks)
+        self.task_names = tuple(tasks)
+        self.num_envs = len(tasks)
+        self.obs_dim = max(entry.observation_size for entry in self.tasks)
+        self.terminate = terminate
+        self.max_steps = np.broadcast_to(np.asarray(max_steps, dtype=np.int64), (self.num_envs,))
+        self.generators = _generators(seed, self.num_envs)
+        self._delay_range, self._reset_noise = delay_substeps, reset_noise
+        self._control_of = _control_map(action_map)
+        models = {
+            scene: physics.build_model(scene) for scene in {entry.scene for entry in self.tasks}
+        }
+        self.physics = physics.Physics(
+            [models[entry.scene] for entry in self.tasks], threads=threads
+        )
+        self._groups = [
+            (entry, _rows_of(entry.name, self.task_names))
+            for entry in {entry.name: entry for entry in self.tasks}.values()
+        ]
+        self._steps = np.zeros(self.num_envs, dtype=np.int64)
+        self._delay = np.zeros(self.num_envs, dtype=np.int64)
+        self._previous = np.tile(h1.DEFAULT_POSE, (self.num_envs, 1))
+        self.reset()
+
+    @property
+    def qpos(self) -> NDArray[np.float64]:
+        """The robots' positions [E, 26]; overwritten by the next step."""
+        return self.physics.qpos
+
+    @property
+    def qvel(self) -> NDArray[np.float64]:
+        """The robots' velocities [E, 25]; overwritten by the next step."""
+        return self.physics.qvel
+
+    def reset(self, rows: np.ndarray | None = None) -> Float32:
+        """Begin a new episode in the given rows (bool mask or indices; all if None); return all rows' obs [E, O]."""
+        indices = np.arange(self.num_envs) if rows is None else np.asarray(rows)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        for row in indices.tolist():
+            generator = self.generators[row]
+            self.physics.reset(
+                row, generator, SCENES[self.tasks[row].scene].pelvis, self._reset_noise
+            )
+            if self._delay_range[1]:
+                self._delay[row] = generator.integers(*self._delay_range, endpoint=True)
+        self._steps[indices] = 0
+        self._previous[indices] = h1.DEFAULT_POSE
+        self.physics.gather()
+        return self._observe()
+
+    def step(self, action: np.ndarray) -> Step:
+        """Apply action [E, 19], in [-1, 1] of the action map, for one control step of 0.02 s."""
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (self.num_envs, self.action_dim):
+            raise ValueError(
+                f"action has shape {action.shape}, expected {(self.num_envs, self.action_dim)}"
+            )
+        if not np.isfinite(action).all():
+            raise ValueError(
+                f"action is not finite in rows {np.flatnonzero(~np.isfinite(action).all(axis=1))}"
+            )
+        control = self._control_of(action)
+        self.physics.step(control, self._previous, self._delay)
+        self._previous = control
+        self._steps += 1
+        reward, terminated, terms = self._judge()
+        truncated = self._steps >= self.max_steps
+        diverged = self.physics.diverged()
+        obs = self._observe()
+        if diverged.any():
+            reward[diverged], terminated[diverged], obs[diverged] = 0.0, True, 0.0
+        return Step(obs, reward, terminated, truncated, terms)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.physics.close()
+
+    def _observe(self) -> Float32:
+        obs = np.zeros((self.num_envs, self.obs_dim), dtype=np.float32)
+        obs[:, : physics.NUM_QPOS] = self.physics.qpos
+        obs[:, physics.NUM_QPOS : physics.NUM_QPOS + physics.NUM_QVEL] = self.physics.qvel
+        return obs
+
+    def _judge(self) -> tuple[Float32, Bools, dict[str, Float32]]:
+        """Return reward [E], terminated [E] and the reward's terms, task by task."""
+        reward = np.zeros(self.num_envs, dtype=np.float32)
+        terminated = np.zeros(self.num_envs, dtype=bool)
+        terms: dict[str, Float32] = {}
+        for entry, rows in self._groups:
+            readings = self.readings(rows)
+            reward[rows], parts = entry.reward(readings)
+            if self.terminate:
+                terminated[rows] = entry.terminated(readings)
+            for name, values in parts.items():
+                if name not in terms:
+                    terms[name] = np.full(self.num_envs, np.nan, dtype=np.float32)
+                terms[name][rows] = values
+        return reward, terminated, terms
+
+    def readings(self, rows: slice | NDArray[np.int64] = slice(None)) -> Readings:
+        """Return what the rewards of these rows see now."""
+        sensors = self.physics.sensors[rows]
+        return Readings(
+            qpos=self.physics.qpos[rows],
+            qvel=self.physics.qvel[rows],
+            com_velocity=sensors[:, physics.COM_VELOCITY],
+            head_height=sensors[:, physics.HEAD_HEIGHT],
+            upright=sensors[:, physics.UPRIGHT],
+            torque=sensors[:, physics.TORQUE],
+        )
+
+
+def _generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:
+    if isinstance(seed, (int, np.integer)):
+        return [np.random.default_rng([int(seed), row]) for row in range(rows)]
+    if len(seed) != rows:
+        raise ValueError(f"{len(seed)} seeds given for {rows} rows")
+    return [np.random.default_rng(entry) for entry in seed]
+
+
+def _rows_of(name: str, names: Sequence[str]) -> slice | NDArray[np.int64]:
+    """Return the rows of one task; as a slice, which copies nothing, where they follow each other."""
+    rows = np.array([row for row, other in enumerate(names) if other == name])
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _control_map(name: str) -> Callable[[Float32], NDArray[np.float64]]:
+    """Return the map from actions [E, 19] float32 to joint targets [E, 19] float64, rad."""
+    action_map = h1.action_map(name)
+    if name != "benchmark":
+        return action_map.target
+    lower, upper = h1.JOINT_LOWER.astype(np.float32), h1.JOINT_UPPER.astype(np.float32)
+
+    def benchmark(action: Float32) -> NDArray[np.float64]:
+        """HumanoidBench's own arithmetic: float32 throughout, no clipping (the actuators clip)."""
+        return ((action + np.float32(1)) / np.float32(2) * (upper - lower) + lower).astype(
+            np.float64
+        )
+
+    return benchmark

@@ -1,0 +1,168 @@
+"""Rows of MuJoCo: one `MjData` per row, stepped in C++, gathered into batched arrays.
+
+What the arrays hold after a step is what HumanoidBench's rewards see there: `qpos` and `qvel` are fresh, everything
+derived (sites, torso tilt, velocities of the centre of mass, actuator forces) is one sub-step old, because the
+sensors are computed at the start of `mj_step` and no `mj_forward` follows the last sub-step.
+
+Knows the robot and the scenes; knows no task, no reward and no action map.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import h1
+from training.scenes import SCENES
+
+Array = NDArray[np.float64]
+
+SUBSTEPS = 10
+NUM_QPOS, NUM_QVEL = 26, 25  # of the robot; things in the scene come behind it
+RESET_NOISE = 0.01  # m, rad, and per quaternion component
+LARGEST_SPEED = 1e6  # m/s or rad/s; MuJoCo calls 1e10 bad, a reward is meaningless long before
+
+# columns of `Physics.sensors`; the order of runtime/h1.xml, checked in `build_model`
+COM_VELOCITY = slice(0, 3)
+HEAD_HEIGHT = 5
+IMU_POSITION = slice(6, 9)
+LEFT_FOOT_HEIGHT, RIGHT_FOOT_HEIGHT = 11, 14
+LEFT_HAND_POSITION = slice(15, 18)
+UPRIGHT = 20
+TORQUE = slice(21, 40)
+NUM_SENSORS = 40
+_FIRST_COLUMN = {"pelvis_subtreelinvel": 0, "head_pos": 3, "imu_pos": 6, "left_foot_pos": 9}
+_FIRST_COLUMN |= {
+    "right_foot_pos": 12,
+    "left_hand_pos": 15,
+    "torso_zaxis": 18,
+    "left_hip_yaw_torque": 21,
+}
+
+
+def build_model(scene: str = "floor", *, visual: bool = False) -> mujoco.MjModel:
+    """Compile the robot in a scene.
+
+    Without `visual` everything that is only there to be seen or to feed a real robot's IMU is left out: it costs
+    time and no reward reads it.
+    """
+    if scene not in SCENES:
+        raise KeyError(f"no scene {scene!r}; there are {', '.join(SCENES)}")
+    root = ElementTree.parse(h1.XML_PATH).getroot()
+    world = _child(root, "worldbody")
+    for geom in SCENES[scene].geoms:
+        attributes = {
+            "name": geom.name,
+            "type": geom.type,
+            "class": "collision",
+            "size": _text(geom.size),
+        }
+        attributes |= {"pos": _text(geom.position), "rgba": _text(geom.rgba), "group": "2"}
+        ElementTree.SubElement(world, "geom", attributes)
+    if not visual:
+        _child(root, "compiler").set("discardvisual", "true")
+        sensors = _child(root, "sensor")
+        for sensor in list(sensors):
+            if sensor.get("name", "").startswith("imu_") and sensor.tag != "framepos":
+                sensors.remove(sensor)
+    model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
+    for name, column in _FIRST_COLUMN.items():
+        if model.sensor(name).adr[0] != column:
+            raise ValueError(
+                f"sensor {name} of h1.xml begins at {model.sensor(name).adr[0]}, expected {column}"
+            )
+    model.opt.disableflags |= int(
+        mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    )  # a diverged row is reported, not hidden
+    return model
+
+
+def _child(root: ElementTree.Element, tag: str) -> ElementTree.Element:
+    child = root.find(tag)
+    if child is None:
+        raise ValueError(f"{h1.XML_PATH.name} has no <{tag}>")
+    return child
+
+
+def _text(values: Sequence[float]) -> str:
+    return " ".join(repr(float(value)) for value in values)
+
+
+class Physics:
+    """E simulated robots. `qpos` [E, 26], `qvel` [E, 25], `sensors` [E, 40] hold the newest readings, float64."""
+
+    def __init__(self, models: Sequence[mujoco.MjModel], *, threads: int = 1) -> None:
+        """Take one model per row; rows may share a model."""
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.models = tuple(models)
+        self.data = [mujoco.MjData(model) for model in self.models]
+        rows = len(self.data)
+        self.qpos, self.qvel = np.zeros((rows, NUM_QPOS)), np.zeros((rows, NUM_QVEL))
+        self.sensors = np.zeros((rows, NUM_SENSORS))
+        # Views of MuJoCo's own memory, so that a step touches no attribute of MjData.
+        self._qpos = [data.qpos[:NUM_QPOS] for data in self.data]
+        self._qvel = [data.qvel[:NUM_QVEL] for data in self.data]
+        self._sensors = [data.sensordata[:NUM_SENSORS] for data in self.data]
+        self._ctrl = [data.ctrl for data in self.data]
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._chunks = [chunk for chunk in np.array_split(np.arange(rows), threads) if len(chunk)]
+
+    def reset(
+        self, row: int, generator: np.random.Generator, pelvis: Sequence[float], noise: float
+    ) -> None:
+        """Put one row in its start pose plus uniform noise on all of qpos, at rest, with zero control."""
+        model, data = self.models[row], self.data[row]
+        mujoco.mj_resetDataKeyframe(model, data, 0)
+        data.qpos[:7] = pelvis
+        data.qpos += generator.uniform(-noise, noise, model.nq)
+        mujoco.mj_normalizeQuat(model, data.qpos)  # MuJoCo 3.1's mj_forward did this by itself
+        mujoco.mj_forward(model, data)
+
+    def step(self, control: Array, previous: Array, delay: NDArray[np.int64]) -> None:
+        """Advance every row by ten sub-steps; `control` [E, 19] rad acts after `delay` [E] sub-steps of `previous`."""
+        if self._pool is None:
+            self._step_rows(range(len(self.data)), control, previous, delay)
+        else:
+            jobs = [
+                self._pool.submit(self._step_rows, rows, control, previous, delay)
+                for rows in self._chunks
+            ]
+            for job in jobs:
+                job.result()
+        self.gather()
+
+    def _step_rows(
+        self, rows: Sequence[int], control: Array, previous: Array, delay: NDArray[np.int64]
+    ) -> None:
+        step = mujoco.mj_step  # releases the GIL
+        for row in rows:
+            model, data, late = self.models[row], self.data[row], int(delay[row])
+            if late:
+                self._ctrl[row][:] = previous[row]
+                step(model, data, late)
+            self._ctrl[row][:] = control[row]
+            if late < SUBSTEPS:
+                step(model, data, SUBSTEPS - late)
+
+    def gather(self) -> None:
+        """Copy all rows' newest readings into the batched arrays."""
+        np.concatenate(self._qpos, out=self.qpos.reshape(-1))
+        np.concatenate(self._qvel, out=self.qvel.reshape(-1))
+        np.concatenate(self._sensors, out=self.sensors.reshape(-1))
+
+    def diverged(self) -> NDArray[np.bool_]:
+        """Return [E] bool: the row is not finite, or so fast that it soon will not be."""
+        sane = np.abs(self.qvel).max(axis=1) < LARGEST_SPEED  # false for NaN
+        sane &= np.isfinite(self.qpos).all(axis=1) & np.isfinite(self.sensors).all(axis=1)
+        return ~sane
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
