@@ -59,5 +59,5 @@ lint: venv
 	.venv/bin/lint-imports
 
 clean:
-	rm -rf .venv .venv-run .venv.lock .venv-run.lock build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-run build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,7 +28,7 @@ wanted="$wanted $extras $("$python" -V 2>&1)"
 
 mkdir -p "$dir"
 if command -v flock >/dev/null; then # two makes at once: the second waits, then finds the stamp
-    exec 9>"$dir.lock"
+    exec 9>"$dir/.lock"
     flock 9
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 fi
