@@ -8,6 +8,7 @@ Knows no engine and no observation code; it only names the observation blocks.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class ObservationBlock:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """Everything a robot must know to run one policy. Tuples hold 19 joints in `joint_names` order."""
+    """Everything a robot must know to run one policy; joint tuples are in `joint_names` order."""
 
     name: str
     joint_names: tuple[str, ...]
@@ -139,7 +140,7 @@ def spec_of_session(session: Any, path: Path) -> PolicySpec:
 
 
 def default_observation(tasks: Sequence[str], history: int = 4) -> tuple[ObservationBlock, ...]:
-    """Return the student's usual layout: what an H1 senses, `history` frames of it, and the task."""
+    """Return the student's usual layout: `history` frames of what an H1 senses, and the task."""
     names = [name for name, (_, _, sim_only) in BLOCKS.items() if not sim_only and name != "task"]
     return (*(block(name, history) for name in names), block("task", tasks=len(tasks)))
 
@@ -201,8 +202,8 @@ def _from_dict(raw: dict[str, Any]) -> PolicySpec:
 
 
 def _convert(kind: str, value: Any) -> Any:
-    if kind.startswith("tuple") and not isinstance(value, list):
-        raise TypeError(f"got {type(value).__name__}")
+    if kind.startswith("tuple"):
+        value = _typed(value, list)
     if kind == "tuple[float, ...]":
         return _floats(value)
     if kind == "tuple[str, ...]":
@@ -253,13 +254,9 @@ def _check_joints(spec: PolicySpec, robot: ModuleType) -> None:
     if spec.joint_names != names:
         same = sorted(spec.joint_names) == sorted(names)
         detail = "the same joints in another order" if same else "other joints"
-        first = next(
-            (i for i, pair in enumerate(zip(spec.joint_names, names)) if pair[0] != pair[1]), -1
-        )
-        raise SpecError(
-            f"joint_names: policy has {detail}: first difference at {first}, policy "
-            f"{spec.joint_names[first] if spec.joint_names else 'nothing'}, robot {names[first]}"
-        )
+        pairs = itertools.zip_longest(spec.joint_names, names)
+        given, wanted = next(pair for pair in pairs if pair[0] != pair[1])
+        raise SpecError(f"joint_names: policy has {detail}: {given} where robot has {wanted}")
     chosen = _map_of(spec, robot)
     expected = {
         "default_pose": robot.DEFAULT_POSE,
@@ -290,7 +287,8 @@ def _check_row(
     worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
     if not error[worst] <= 1e-6:
         raise SpecError(
-            f"{name}: {joints[worst]} is {given[worst]:g} in the policy, {expected[worst]:g} on the robot"
+            f"{name}: {joints[worst]} is {given[worst]:g} in the policy, "
+            f"{expected[worst]:g} on the robot"
         )
 
 

@@ -77,7 +77,8 @@ def test_one_frame_holds_each_block_in_order_and_scaled():
         *velocity,
         *velocity,
     ]
-    assert vector.dtype == np.float32 and vector.shape == (spec.observation_size,)
+    assert vector.dtype == np.float32
+    assert vector.shape == (spec.observation_size,)
     np.testing.assert_allclose(vector, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -122,7 +123,7 @@ def test_a_batch_gives_exactly_what_each_robot_alone_gives():
 
 def test_an_unknown_task_is_refused_with_the_list_of_tasks():
     spec = spec_with()
-    with pytest.raises(SpecError, match="'fly'.*'stand', 'walk', 'run'"):
+    with pytest.raises(SpecError, match=r"'fly'.*'stand', 'walk', 'run'"):
         observe(random_state(np.random.default_rng(0)), Command("fly"), spec, Memory.create(spec))
 
 

@@ -22,7 +22,8 @@ def test_a_policy_answers_one_and_many_alike(make_policy):
         np.random.default_rng(0).normal(size=(5, policy.spec.observation_size)).astype(np.float32)
     )
     many = policy.infer(rows)
-    assert many.shape == (5, 19) and many.dtype == np.float32
+    assert many.shape == (5, 19)
+    assert many.dtype == np.float32
     for row, action in zip(rows, many, strict=True):
         np.testing.assert_allclose(policy.infer(row), action, atol=1e-6)
 
@@ -52,7 +53,7 @@ def test_permuted_joint_names_are_refused(make_policy):
     names = list(h1.JOINT_NAMES)
     names[3], names[4] = names[4], names[3]
     rewrite(path, joint_names=tuple(names))
-    with pytest.raises(SpecError, match="another order.*left_ankle.*left_knee"):
+    with pytest.raises(SpecError, match=r"another order.*left_ankle.*left_knee"):
         load_policy(path)
 
 
