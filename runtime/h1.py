@@ -1,10 +1,10 @@
 """The Unitree H1 (no hands) as figures: joints, limits, gains, action maps, motor slots.
 
-The order of joints is HumanoidBench's, and everybody's in this repository. The rigid bodies are in `h1.xml`.
-This module knows numpy only: no simulator, no wire, no policy.
+The order of joints is HumanoidBench's, and everybody's in this repository. The rigid bodies are in
+`h1.xml`. This module knows numpy only: no simulator, no wire, no policy.
 
-Sources: ranges, gains and torque limits are HumanoidBench's `h1_pos` model; velocity limits and motor slots are
-Unitree's H1 description and SDK.
+Sources: ranges, gains and torque limits are HumanoidBench's `h1_pos` model; velocity limits and
+motor slots are Unitree's H1 description and SDK.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PHYSICS_DT = 0.002  # s, one physics sub-step
 XML_PATH = Path(__file__).with_name("h1.xml")
 
 
-def _frozen(values: Sequence[float]) -> Array:
+def _frozen(values: Sequence[float] | Array) -> Array:
     """Return the values as a read-only float64 array."""
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
@@ -42,7 +42,8 @@ JOINT_NAMES: tuple[str, ...] = (
 )
 NUM_JOINTS = len(JOINT_NAMES)  # 19
 
-# Per kind of joint: stiffness Nm/rad, damping Nms/rad, torque limit Nm, velocity limit rad/s, default angle rad.
+# Per kind of joint: stiffness Nm/rad, damping Nms/rad, torque limit Nm, velocity limit rad/s,
+# default angle rad.
 _KINDS: dict[str, tuple[float, float, float, float, float]] = {
     "hip_yaw": (200, 5, 200, 23, 0.0),
     "hip_roll": (200, 5, 200, 23, 0.0),
@@ -55,7 +56,7 @@ _KINDS: dict[str, tuple[float, float, float, float, float]] = {
     "shoulder_yaw": (100, 2, 18, 20, 0.0),
     "elbow": (100, 2, 18, 20, 0.0),
 }
-# rad; the right arm mirrors the left one about roll and yaw, the legs have equal ranges on both sides
+# rad; the right arm mirrors the left one in roll and yaw, the legs have equal ranges
 _LEFT_RANGE: dict[str, tuple[float, float]] = {
     "hip_yaw": (-0.43, 0.43),
     "hip_roll": (-0.43, 0.43),
@@ -116,7 +117,7 @@ MOTOR_INDEX: dict[str, int] = {
 
 @dataclass(frozen=True)
 class ActionMap:
-    """An affine map from actions in [-1, 1] to joint targets; `offset` and `scale` are [19], rad."""
+    """An affine map from actions in [-1, 1] to joint targets; `offset`, `scale` are [19] rad."""
 
     name: str
     offset: Array

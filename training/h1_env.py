@@ -1,11 +1,13 @@
 """The batched H1 environment: one row per task name, all rows advanced by one call.
 
-Observation, reward, termination, start state and timing are HumanoidBench's (figures in the tests), except where an
-argument says otherwise. Nothing resets by itself: who calls `step` decides when to call `reset`.
+Observation, reward, termination, start state and timing are HumanoidBench's (the tests hold its
+figures), except where an argument says otherwise. Nothing resets by itself: who calls `step`
+decides when to call `reset`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from runtime import h1
 from training import physics
+from training.randomization import Randomization
 from training.scenes import SCENES
 from training.tasks import Readings, task
 
@@ -47,20 +50,23 @@ class H1Env:
         terminate: bool = True,
         max_steps: int | Sequence[int] = 1000,
         delay_substeps: tuple[int, int] = (0, 0),
+        randomize: Randomization | None = None,
         reset_noise: float = physics.RESET_NOISE,
     ) -> None:
         """Build one row per entry of `tasks`; names may repeat.
 
-        `seed`: an int gives row i the generator default_rng([seed, i]), a sequence gives it default_rng(seed[i]).
-        `terminate=False` ignores the tasks' termination rules. `max_steps` truncates, per row if a sequence.
-        `delay_substeps=(lo, hi)`: drawn per episode; the new control acts so many sub-steps late, 0 .. 10.
+        `seed`: an int gives row i default_rng([seed, i]), a sequence gives it default_rng(seed[i]).
+        `terminate=False` ignores the tasks' termination rules. `max_steps` truncates, per row if a
+        sequence. `delay_substeps=(lo, hi)`: drawn per episode; a new control acts so many physics
+        sub-steps late (0 .. 10). `randomize`: another robot in every episode, and pushes.
         """
         if not tasks:
             raise ValueError("H1Env needs at least one task name")
         low, high = delay_substeps
         if not 0 <= low <= high <= physics.SUBSTEPS:
             raise ValueError(
-                f"delay_substeps must satisfy 0 <= lo <= hi <= {physics.SUBSTEPS}, got {delay_substeps}"
+                f"delay_substeps must satisfy 0 <= lo <= hi <= {physics.SUBSTEPS}, "
+                f"got {delay_substeps}"
             )
         self.tasks = tuple(task(name) for name in tasks)
         self.task_names = tuple(tasks)
@@ -74,15 +80,17 @@ class H1Env:
         models = {
             scene: physics.build_model(scene) for scene in {entry.scene for entry in self.tasks}
         }
-        self.physics = physics.Physics(
-            [models[entry.scene] for entry in self.tasks], threads=threads
-        )
+        self.randomize = randomize
+        self._nominal = [models[entry.scene] for entry in self.tasks]
+        own = [copy.copy(model) for model in self._nominal] if randomize else self._nominal
+        self.physics = physics.Physics(own, threads=threads)
         self._groups = [
             (entry, _rows_of(entry.name, self.task_names))
             for entry in {entry.name: entry for entry in self.tasks}.values()
         ]
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._delay = np.zeros(self.num_envs, dtype=np.int64)
+        self._next_push = np.full(self.num_envs, 2**62)
         self._previous = np.tile(h1.DEFAULT_POSE, (self.num_envs, 1))
         self.reset()
 
@@ -97,21 +105,41 @@ class H1Env:
         return self.physics.qvel
 
     def reset(self, rows: np.ndarray | None = None) -> Float32:
-        """Begin a new episode in the given rows (bool mask or indices; all if None); return all rows' obs [E, O]."""
+        """Begin a new episode in the given rows and return all rows' obs [E, O].
+
+        `rows` is a bool mask [E] or indices; all rows if None.
+        """
         indices = np.arange(self.num_envs) if rows is None else np.asarray(rows)
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)
         for row in indices.tolist():
-            generator = self.generators[row]
-            self.physics.reset(
-                row, generator, SCENES[self.tasks[row].scene].pelvis, self._reset_noise
-            )
-            if self._delay_range[1]:
-                self._delay[row] = generator.integers(*self._delay_range, endpoint=True)
+            self._reset_row(row)
         self._steps[indices] = 0
         self._previous[indices] = h1.DEFAULT_POSE
         self.physics.gather()
         return self._observe()
+
+    def _reset_row(self, row: int) -> None:
+        """Draw the start state first, so that it depends on the seed alone, then the rest."""
+        generator, world = self.generators[row], self.physics
+        start = SCENES[self.tasks[row].scene].pelvis
+        noise = world.noise(row, generator, self._reset_noise)
+        if self._delay_range[1]:
+            self._delay[row] = generator.integers(*self._delay_range, endpoint=True)
+        if self.randomize:
+            nominal, own = self._nominal[row], world.models[row]
+            self.randomize.apply(own, nominal, world.data[row], generator)
+            self._next_push[row] = self.randomize.steps_to_push(generator, h1.CONTROL_DT)
+        world.reset(row, start, noise)
+
+    def _push(self) -> None:
+        """Push the robots whose time has come."""
+        for row in np.flatnonzero(self._steps == self._next_push).tolist():
+            assert self.randomize is not None
+            generator = self.generators[row]
+            self.physics.data[row].qvel[:2] += self.randomize.push(generator)
+            pause = self.randomize.steps_to_push(generator, h1.CONTROL_DT)
+            self._next_push[row] += pause
 
     def step(self, action: np.ndarray) -> Step:
         """Apply action [E, 19], in [-1, 1] of the action map, for one control step of 0.02 s."""
@@ -125,6 +153,8 @@ class H1Env:
                 f"action is not finite in rows {np.flatnonzero(~np.isfinite(action).all(axis=1))}"
             )
         control = self._control_of(action)
+        if self.randomize:
+            self._push()
         self.physics.step(control, self._previous, self._delay)
         self._previous = control
         self._steps += 1
@@ -134,6 +164,8 @@ class H1Env:
         obs = self._observe()
         if diverged.any():
             reward[diverged], terminated[diverged], obs[diverged] = 0.0, True, 0.0
+            for values in terms.values():
+                values[diverged] = 0.0
         return Step(obs, reward, terminated, truncated, terms)
 
     def close(self) -> None:
@@ -184,7 +216,7 @@ def _generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generato
 
 
 def _rows_of(name: str, names: Sequence[str]) -> slice | NDArray[np.int64]:
-    """Return the rows of one task; as a slice, which copies nothing, where they follow each other."""
+    """Return the rows of one task; as a slice, which copies nothing, where they are neighbours."""
     rows = np.array([row for row, other in enumerate(names) if other == name])
     if rows[-1] - rows[0] + 1 == len(rows):
         return slice(int(rows[0]), int(rows[-1]) + 1)

@@ -1,12 +1,15 @@
 """Rows of MuJoCo: one `MjData` per row, stepped in C++, gathered into batched arrays.
 
-What the arrays hold after a step is what HumanoidBench's rewards see there: `qpos` and `qvel` are fresh, everything
-derived (sites, torso tilt, velocities of the centre of mass, actuator forces) is one sub-step old, because the
-sensors are computed at the start of `mj_step` and no `mj_forward` follows the last sub-step.
+What the arrays hold after a step is what HumanoidBench's rewards see there: `qpos` and `qvel` are
+fresh, everything derived (sites, torso tilt, velocity of the centre of mass, actuator forces) is
+one sub-step old, because sensors are computed at the start of `mj_step` and no `mj_forward` follows
+the last sub-step.
 
 Knows the robot and the scenes; knows no task, no reward and no action map.
 """
 
+# The compiled part of mujoco ships no type stubs.
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
@@ -48,8 +51,8 @@ _FIRST_COLUMN |= {
 def build_model(scene: str = "floor", *, visual: bool = False) -> mujoco.MjModel:
     """Compile the robot in a scene.
 
-    Without `visual` everything that is only there to be seen or to feed a real robot's IMU is left out: it costs
-    time and no reward reads it.
+    Without `visual` what is only there to be seen, or to play a real robot's IMU, is left out: it
+    costs time and no reward reads it.
     """
     if scene not in SCENES:
         raise KeyError(f"no scene {scene!r}; there are {', '.join(SCENES)}")
@@ -94,7 +97,7 @@ def _text(values: Sequence[float]) -> str:
 
 
 class Physics:
-    """E simulated robots. `qpos` [E, 26], `qvel` [E, 25], `sensors` [E, 40] hold the newest readings, float64."""
+    """E robots; `qpos` [E, 26], `qvel` [E, 25] and `sensors` [E, 40] are the newest readings."""
 
     def __init__(self, models: Sequence[mujoco.MjModel], *, threads: int = 1) -> None:
         """Take one model per row; rows may share a model."""
@@ -111,21 +114,26 @@ class Physics:
         self._sensors = [data.sensordata[:NUM_SENSORS] for data in self.data]
         self._ctrl = [data.ctrl for data in self.data]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._chunks = [chunk for chunk in np.array_split(np.arange(rows), threads) if len(chunk)]
+        self._chunks = [chunk.tolist() for chunk in np.array_split(np.arange(rows), threads)]
 
-    def reset(
-        self, row: int, generator: np.random.Generator, pelvis: Sequence[float], noise: float
-    ) -> None:
-        """Put one row in its start pose plus uniform noise on all of qpos, at rest, with zero control."""
+    def noise(self, row: int, generator: np.random.Generator, size: float) -> Array:
+        """Draw the reset noise of one row, uniform in +-size, one number per entry of qpos."""
+        return generator.uniform(-size, size, self.models[row].nq)
+
+    def reset(self, row: int, pelvis: Sequence[float], noise: Array) -> None:
+        """Put one row in its start pose plus noise on all of qpos, at rest, with zero control."""
         model, data = self.models[row], self.data[row]
         mujoco.mj_resetDataKeyframe(model, data, 0)
         data.qpos[:7] = pelvis
-        data.qpos += generator.uniform(-noise, noise, model.nq)
+        data.qpos += noise
         mujoco.mj_normalizeQuat(model, data.qpos)  # MuJoCo 3.1's mj_forward did this by itself
         mujoco.mj_forward(model, data)
 
     def step(self, control: Array, previous: Array, delay: NDArray[np.int64]) -> None:
-        """Advance every row by ten sub-steps; `control` [E, 19] rad acts after `delay` [E] sub-steps of `previous`."""
+        """Advance every row by ten sub-steps.
+
+        `control` [E, 19] (rad) acts after `delay` [E] sub-steps of `previous` [E, 19].
+        """
         if self._pool is None:
             self._step_rows(range(len(self.data)), control, previous, delay)
         else:

@@ -1,6 +1,7 @@
 """What stands in the world beside the robot, per scene, as figures; the floor is always there.
 
-So far only the bare floor. A scene with things in it lists them in `geoms`; `training.physics` compiles them.
+So far only the bare floor. A scene with things in it lists them in `geoms`; `training.physics`
+compiles them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Geom:
-    """One fixed, solid geom in world coordinates; sizes as MuJoCo counts them (half lengths), m."""
+    """One fixed, solid geom in world coordinates; sizes in MuJoCo's way (half lengths), m."""
 
     name: str
     type: str

@@ -1,10 +1,11 @@
-"""The tasks of HumanoidBench's H1 as pure functions over batched arrays: reward, termination, success bar.
+"""The tasks of HumanoidBench's H1 as pure functions: reward, termination, success bar.
 
-A task sees `Readings` only, never the simulator, and keeps no state. Rows of a batch do not see each other.
-So far stand, walk and run; a further task is one reward function, one termination rule and one entry in `TASKS`.
+A task sees `Readings` only, never the simulator, and keeps no state. Rows of a batch do not see
+each other. So far stand, walk and run; a further task is one reward function, one termination rule
+and one entry in `TASKS`.
 
-Source: HumanoidBench (Sferrazza et al. 2024) as it runs. What the readings hold at the end of a control step is
-partly one sub-step old, see `training.physics`.
+Source: HumanoidBench (Sferrazza et al. 2024) as it runs. What the readings hold at the end of a
+control step is partly one sub-step old, see `training.physics`.
 """
 
 from __future__ import annotations
