@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -14,9 +14,10 @@ from training.h1_env import H1Env
 class H1Gym(gymnasium.Env[np.ndarray, np.ndarray]):
     """One row of `H1Env`; `reset(seed=s)` starts the same episode as HumanoidBench's does."""
 
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 50}
+
     def __init__(self, task: str = "stand", **options: Any) -> None:
         """Take a task's name and any of `H1Env`'s options but `tasks` and `seed`."""
-        self.metadata = {"render_modes": [], "render_fps": 50}
         self.env = H1Env([task], seed=0, **options)
         self.observation_space = Box(-np.inf, np.inf, (self.env.obs_dim,), np.float32)
         self.action_space = Box(-1.0, 1.0, (self.env.action_dim,), np.float32)
