@@ -1,1 +1,1 @@
-"""The trainer's side: collect, store, re-analyse, update, evaluate. Knows the robot, not the runtime."""
+"""Train EZ-M: collect, replay, reanalyse, update, evaluate."""

@@ -76,7 +76,7 @@ class H1Env:
         self.max_steps = np.broadcast_to(np.asarray(max_steps, dtype=np.int64), (self.num_envs,))
         self.generators = _generators(seed, self.num_envs)
         self._delay_range, self._reset_noise = delay_substeps, reset_noise
-        self._control_of = _control_map(action_map)
+        self.control = _control_map(action_map)
         models = {
             scene: physics.build_model(scene) for scene in {entry.scene for entry in self.tasks}
         }
@@ -152,7 +152,7 @@ class H1Env:
             raise ValueError(
                 f"action is not finite in rows {np.flatnonzero(~np.isfinite(action).all(axis=1))}"
             )
-        control = self._control_of(action)
+        control = self.control(action)
         if self.randomize:
             self._push()
         self.physics.step(control, self._previous, self._delay)

@@ -1,0 +1,110 @@
+"""The trained agent: acting weights, planning, and the policy without search."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.checkpoint import CheckpointError, load_agent
+from training.config import TrainConfig
+from training.planner import PlannerConfig, plan
+from training.policy_head import squash
+from training.world_model import WorldModel
+
+OBSERVATION_SIZE = 51  # HumanoidBench's H1 without hands: qpos 26 + qvel 25
+ACTION_SIZE = 19
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the planner decided, for B observations."""
+
+    action: np.ndarray  # [B, A] float32 in [-1, 1] of the agent's action map
+    value: np.ndarray  # [B] search value
+    candidates: np.ndarray  # [B, K, A]
+    scores: np.ndarray  # [B, K]; softmax of a row is the improved policy
+    q: np.ndarray  # [B, K] completed Q
+
+
+def build_model(config: TrainConfig) -> WorldModel:
+    """Return an untrained model for the tasks of a configuration."""
+    return WorldModel(config.model, OBSERVATION_SIZE, [ACTION_SIZE] * len(config.tasks))
+
+
+class Agent:
+    """Acting weights in eval mode, for planning and for the policy without search."""
+
+    def __init__(self, model: WorldModel, config: TrainConfig, facts: dict[str, str]):
+        self.model = model.eval().requires_grad_(False)
+        self.config, self.facts = config, facts
+        self.tasks, self.action_map = config.tasks, config.collect.action_map
+        self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Agent:
+        """Load from a run folder, a checkpoint folder or an agent.safetensors file.
+
+        Raises:
+            CheckpointError: there is nothing, or its tensors do not fit its configuration.
+        """
+        weights, config, facts = load_agent(Path(path))
+        model = build_model(config)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights in {path} do not fit its configuration: {error}"
+            ) from None
+        return cls(model, config, facts)
+
+    def task_index(self, name: str) -> int:
+        """Return the index of a task; the error lists what the agent knows."""
+        if name not in self.tasks:
+            raise ValueError(f"this agent was trained on {list(self.tasks)}, not on {name!r}")
+        return self.tasks.index(name)
+
+    def with_search(self, *, proposals: dict | None = None, **search) -> PlannerConfig:
+        """Return the planner's settings with some replaced, e.g. simulations=32."""
+        return dataclasses.replace(
+            self.planner,
+            search=dataclasses.replace(self.planner.search, **search),
+            proposals=dataclasses.replace(self.planner.proposals, **(proposals or {})),
+        )
+
+    def plan(
+        self,
+        observation: np.ndarray,
+        task: np.ndarray,
+        *,
+        planner: PlannerConfig | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Plan:
+        """Search from observations [B, 51] (HumanoidBench layout) of tasks [B]."""
+        result = plan(
+            self.model,
+            torch.as_tensor(observation, dtype=torch.float32),
+            torch.as_tensor(task, dtype=torch.long),
+            planner or self.planner,
+            generator or self.generator,
+        )
+        return Plan(
+            action=result.action.numpy(),
+            value=result.value.numpy(),
+            candidates=result.actions.numpy(),
+            scores=result.score.numpy(),
+            q=result.q.numpy(),
+        )
+
+    @torch.no_grad()
+    def policy_mean(self, observation: np.ndarray, task: np.ndarray) -> np.ndarray:
+        """Return tanh(mu) [B, A], the policy without search."""
+        tasks = torch.as_tensor(task, dtype=torch.long)
+        e = self.model.embed(tasks)
+        state = self.model.encode(torch.as_tensor(observation, dtype=torch.float32), e)
+        policy = self.model.policy(self.model.features(state, e), tasks)
+        return squash(policy.mean).numpy()

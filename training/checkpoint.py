@@ -1,0 +1,149 @@
+"""Checkpoints: safetensors and JSON, complete or not there at all.
+
+    <run>/config.json
+    <run>/checkpoints/00002500/agent.safetensors    weights that act, with the configuration inside
+                              /learner.safetensors  weights being trained, Adam's moments
+                              /replay.safetensors   only in the newest checkpoint
+                              /state.json           counters
+    <run>/checkpoints/latest                        name of the newest complete one
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.config import TrainConfig, from_dict, to_dict
+from training.learner import Learner
+from training.replay import Replay
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not there, not complete, or not ours."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old text or the new one."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def save_agent(
+    path: Path, weights: dict[str, Tensor], config: TrainConfig, facts: dict[str, str]
+) -> None:
+    """Write acting weights with their configuration to one safetensors file, in one step."""
+    part = path.with_name(path.name + ".part")
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(tensors, part, metadata={"config": json.dumps(to_dict(config)), **facts})
+    os.replace(part, path)
+
+
+def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, str]]:
+    """Read what `save_agent` wrote: weights as float32, configuration, facts.
+
+    `path` is such a file, a checkpoint folder, or a run folder (its newest checkpoint).
+
+    Raises:
+        CheckpointError: what was given is none of these.
+    """
+    file = find_agent(path)
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+        weights = {name: tensor.float() if tensor.is_floating_point() else tensor
+                   for name, tensor in load_file(file).items()}  # fmt: skip
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is not a complete safetensors file: {error}") from None
+    if "config" not in metadata:
+        raise CheckpointError(f"{file} carries no ezm configuration in its metadata")
+    config = from_dict(json.loads(metadata.pop("config")))
+    return weights, config, metadata
+
+
+def find_agent(path: Path) -> Path:
+    """Return the agent file that `path` means; see `load_agent`."""
+    path = Path(path)
+    if path.name == "latest" and not path.exists() or path.is_file() and path.name == "latest":
+        path = path.parent if path.parent.name != "checkpoints" else path.parent.parent
+    if path.is_file():
+        return path
+    if (path / "agent.safetensors").is_file():
+        return path / "agent.safetensors"
+    newest = latest(path)
+    if newest is not None:
+        return newest / "agent.safetensors"
+    around = path if path.is_dir() else path.parent
+    there = sorted(p.name for p in around.iterdir()) if around.is_dir() else []
+    raise CheckpointError(
+        f"no checkpoint at {path}; expected a run folder, a checkpoint folder or an "
+        f"agent.safetensors file; {around} holds {there[:12] or 'nothing'}"
+    )
+
+
+def latest(run: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run, None if there is none."""
+    pointer = Path(run) / "checkpoints" / "latest"
+    if not pointer.is_file():
+        return None
+    folder = pointer.parent / pointer.read_text().strip()
+    return folder if (folder / "state.json").is_file() else None
+
+
+def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any]) -> Path:
+    """Write a checkpoint beside the older ones, then point `latest` at it."""
+    root = run / "checkpoints"
+    name = f"{learner.updates:08d}"
+    part, folder = root / f"{name}.part", root / name
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    facts = {"updates": str(learner.updates), "format": "ezm-agent-1"}
+    average = learner.average.state_dict()
+    save_agent(part / "agent.safetensors", average, learner.config, facts)
+    save_file(_learner_tensors(learner), part / "learner.safetensors")
+    replay.save(part / "replay.safetensors")
+    (part / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+    write_text(root / "latest", name)
+    for older in root.glob("*/replay.safetensors"):  # large, and only the newest can resume
+        if older.parent != folder:
+            older.unlink()
+            with contextlib.suppress(FileNotFoundError):
+                (older.parent / "learner.safetensors").unlink()
+    return folder
+
+
+def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
+    """Restore learner and replay from a checkpoint folder; return the saved counters."""
+    tensors = load_file(folder / "learner.safetensors")
+    state = json.loads((folder / "state.json").read_text())
+    prefix = "model."
+    learner.model.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    learner.average.load_state_dict(load_file(folder / "agent.safetensors"))
+    for index, (name, parameter) in enumerate(learner.model.named_parameters()):
+        if f"adam.{name}.exp_avg" in tensors:
+            learner.optimizer.state[parameter] = {
+                key: tensors[f"adam.{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        assert learner.optimizer.param_groups[0]["params"][index] is parameter
+    learner.updates = int(state["updates"])
+    replay.load(folder / "replay.safetensors")
+    return state
+
+
+def _learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    tensors = {f"model.{k}": v.contiguous() for k, v in learner.model.state_dict().items()}
+    for name, parameter in learner.model.named_parameters():
+        for key, value in learner.optimizer.state.get(parameter, {}).items():
+            tensors[f"adam.{name}.{key}"] = torch.as_tensor(value).contiguous()
+    return tensors

@@ -1,0 +1,48 @@
+"""Averages between log lines, and the metrics file; knows nothing of training."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+
+class Averages:
+    """Running means by name, emptied when read."""
+
+    def __init__(self) -> None:
+        self._sum: dict[str, float] = defaultdict(float)
+        self._count: dict[str, int] = defaultdict(int)
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._sum[name] += value
+            self._count[name] += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means since the last call."""
+        means = {name: self._sum[name] / self._count[name] for name in self._sum}
+        self._sum.clear()
+        self._count.clear()
+        return means
+
+
+class MetricsFile:
+    """Appends one JSON object per line; a resumed run drops lines past its checkpoint."""
+
+    def __init__(self, path: Path, resume_at: int):
+        self.path = path
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _updates(line) <= resume_at]
+            path.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(self, row: dict[str, Any]) -> None:
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(rounded) + "\n")
+
+
+def _updates(line: str) -> float:
+    try:
+        return json.loads(line)["updates"]
+    except (ValueError, KeyError):
+        return float("inf")  # cut short by an interruption

@@ -1,0 +1,146 @@
+"""Building blocks of the networks (EZ-M, state-based); know nothing of tasks or search."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORMS = ("batch", "layer")
+
+
+class PreLNBlock(nn.Module):
+    """y = x + W2 relu(W1 layer_norm(x)); no output activation."""
+
+    def __init__(self, dim: int, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.inner = nn.Linear(dim, width)
+        self.outer = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(F.relu(self.inner(self.norm(x))))
+
+
+def blocks(count: int, dim: int, width: int) -> nn.Sequential:
+    """Return `count` pre-norm residual blocks."""
+    return nn.Sequential(*(PreLNBlock(dim, width) for _ in range(count)))
+
+
+class LNTanh(nn.Sequential):
+    """Linear, layer norm, tanh."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.Tanh())
+
+
+class ResidualTransition(nn.Module):
+    """state + MLP(layer_norm([state, rest])), then pre-norm blocks: trunk of dynamics and reward."""
+
+    def __init__(self, state: int, rest: int, width: int, count: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(state + rest)
+        self.inner = nn.Linear(state + rest, width)
+        self.outer = nn.Linear(width, state)
+        self.blocks = blocks(count, state, width)
+
+    def forward(self, state: Tensor, rest: Tensor) -> Tensor:
+        x = self.norm(torch.cat([state, rest], dim=-1))
+        return self.blocks(state + self.outer(F.relu(self.inner(x))))
+
+
+class _EnsembleLinear(nn.Module):
+    """H linear layers applied to H inputs: [..., H, in] -> [..., H, out]."""
+
+    def __init__(self, heads: int, inputs: int, outputs: int):
+        super().__init__()
+        bound = inputs**-0.5  # the default of nn.Linear
+        self.weight = nn.Parameter(torch.empty(heads, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, pick: Tensor | None) -> Tensor:
+        weight = self.weight if pick is None else self.weight[pick]
+        bias = self.bias if pick is None else self.bias[pick]
+        flat = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)  # [H, M, in]
+        out = torch.baddbmm(bias.unsqueeze(1), flat, weight)
+        return out.transpose(0, 1).reshape(*x.shape[:-1], -1)
+
+
+class _EnsembleNorm(nn.Module):
+    """Batch or layer norm of [..., H, features], its affine weights per head."""
+
+    def __init__(self, heads: int, features: int, norm: str):
+        super().__init__()
+        self.batch = nn.BatchNorm1d(heads * features) if norm == "batch" else None
+        if norm == "layer":
+            self.weight = nn.Parameter(torch.ones(heads, features))
+            self.bias = nn.Parameter(torch.zeros(heads, features))
+
+    def forward(self, x: Tensor, pick: Tensor | None) -> Tensor:
+        if self.batch is None:
+            weight = self.weight if pick is None else self.weight[pick]
+            bias = self.bias if pick is None else self.bias[pick]
+            return F.layer_norm(x, x.shape[-1:]) * weight + bias
+        if pick is not None:
+            raise ValueError("batch-normalised heads are evaluated all at once, never picked")
+        return self.batch(x.reshape(-1, x.shape[-2] * x.shape[-1])).view(x.shape)
+
+
+class Heads(nn.Module):
+    """H independent MLPs on one input: Linear, norm, ReLU per hidden layer, then Linear."""
+
+    def __init__(
+        self,
+        heads: int,
+        inputs: int,
+        hidden: tuple[int, ...],
+        outputs: int,
+        norm: str,
+        zero_last: bool,
+    ):
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"unknown head norm {norm!r}; there are {NORMS}")
+        self.heads, self.can_pick = heads, norm != "batch"
+        sizes = (inputs, *hidden)
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(_EnsembleLinear(heads, i, o) for i, o in pairs)
+        self.norms = nn.ModuleList(_EnsembleNorm(heads, o, norm) for _, o in pairs)
+        self.last = _EnsembleLinear(heads, sizes[-1], outputs)
+        if zero_last:
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, pick: Tensor | None = None) -> Tensor:
+        """Map [..., inputs] to [..., H, outputs]; `pick` [h] evaluates only those heads."""
+        late = pick if not self.can_pick else None
+        pick = pick if self.can_pick else None
+        count = self.heads if pick is None else len(pick)
+        y = x.unsqueeze(-2).expand(*x.shape[:-1], count, x.shape[-1])
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            y = F.relu(norm(layer(y, pick), pick))
+        y = self.last(y, pick)
+        return y if late is None else y[..., late, :]
+
+
+class RunningNorm(nn.Module):
+    """Running mean and variance of observations (Chan et al.), all of it in buffers."""
+
+    def __init__(self, dim: int, pseudo_count: float = 1e3):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("var", torch.ones(dim))
+        self.register_buffer("count", torch.tensor(pseudo_count))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Absorb a batch [M, dim]."""
+        var, mean = torch.var_mean(x, dim=0, correction=0)
+        total = self.count + x.shape[0]
+        delta = mean - self.mean
+        share = x.shape[0] / total
+        spread = self.var * (self.count / total) + var * share
+        self.var.copy_(spread + delta**2 * (self.count / total) * share)
+        self.mean.add_(delta * share)
+        self.count.copy_(total)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * torch.rsqrt(self.var + 1e-5)

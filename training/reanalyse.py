@@ -1,0 +1,114 @@
+"""Turn a replay batch into training targets with the moving-average network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import targets as value_targets
+from training.config import TargetConfig
+from training.planner import PlannerConfig, plan
+from training.replay import Batch
+from training.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Everything a loss needs, as tensors; P = U + 1 positions."""
+
+    task: Tensor  # [B] long
+    observation: Tensor  # [B, P, O]
+    action: Tensor  # [B, U, A]
+    reward: Tensor  # [B, U]
+    value: Tensor  # [B, P] targets
+    policy: Tensor  # [B, P, A] actions to imitate
+    weight: Tensor  # [B]
+    step_mask: Tensor  # [B, P] the position exists
+    policy_mask: Tensor  # [B, P] it exists, has an action, and its policy target is fresh
+
+
+def search_positions(
+    model: WorldModel,
+    batch: Batch,
+    config: TargetConfig,
+    planner: PlannerConfig,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Search at the first `reanalyse_positions` frames: actions [B, k, A], values [B, k], facts."""
+    count = config.reanalyse_positions
+    observation = torch.from_numpy(batch.observation[:, :count]).flatten(0, 1)
+    task = torch.from_numpy(batch.task).repeat_interleave(count)
+    result = plan(model, observation, task, planner, generator)
+    action = result.action
+    if config.policy_target == "weighted":
+        action = (result.weights().unsqueeze(-1) * result.actions).sum(-2)
+    p = planner.proposals
+    kinds = np.repeat(np.arange(4), (p.mean, p.narrow, p.wide, p.gradient))
+    won = np.bincount(kinds[result.best.numpy()], minlength=4) / len(result.best)
+    gain = (result.q.max(1).values - result.q.median(1).values).mean()
+    facts = {f"won_{name}": float(won[i]) for i, name in enumerate(_KINDS)}
+    facts |= {"search_gain": float(gain), "search_value": float(result.value.mean())}
+    return action.unflatten(0, (-1, count)), result.value.unflatten(0, (-1, count)), facts
+
+
+_KINDS = ("mean", "narrow", "wide", "gradient")
+
+
+@torch.no_grad()
+def reanalyse(
+    model: WorldModel,
+    batch: Batch,
+    config: TargetConfig,
+    planner: PlannerConfig,
+    updates: int,
+    generator: torch.Generator | None = None,
+) -> tuple[TrainingBatch, Tensor, dict[str, float]]:
+    """Return the training batch, the fresh search actions [B, k, A] and what the search saw."""
+    positions = config.unroll + 1
+    alive = torch.from_numpy(batch.alive)[:, :positions]
+    final = torch.from_numpy(batch.final)
+    index = value_targets.bootstrap_index(final, positions, config.td_steps)
+    frames = torch.from_numpy(batch.observation)
+    task = torch.from_numpy(batch.task)
+    boot = frames.gather(1, index.unsqueeze(-1).expand(-1, -1, frames.shape[-1]))
+    e = model.embed(task).unsqueeze(1).expand(-1, positions, -1)
+    pick = None
+    if config.value_reduce == "min2":
+        pick = torch.randperm(model.config.value_heads, generator=generator)[:2]
+    value = model.value(
+        model.features(model.encode(boot, e), e), pick, config.value_reduce
+    )
+    at_end = (index == final.unsqueeze(1)) & torch.from_numpy(batch.terminal).unsqueeze(1)
+    value = torch.where(at_end, 0.0, value)
+    reward = torch.from_numpy(batch.reward)
+    z = value_targets.n_step_return(reward, index, value, planner.search.discount)
+
+    fresh, searched, facts = search_positions(model, batch, config, planner, generator)
+    count = config.reanalyse_positions
+    policy = torch.from_numpy(batch.stored_action[:, :positions]).clone()
+    policy[:, :count] = fresh
+    stored_at = torch.from_numpy(batch.stored_at[:, :positions])
+    usable = (stored_at >= 0) & (updates - stored_at <= config.policy_staleness)
+    usable[:, :count] = True
+    acts = alive & (torch.arange(positions) < final.unsqueeze(1))
+    if updates >= config.search_value_after:
+        whole = z.clone()
+        whole[:, :count] = searched  # positions that were not searched keep their TD target
+        newest = torch.from_numpy(batch.newest) < config.search_value_newest
+        ended = ~acts  # a final frame has no action: nothing was searched there
+        mixed = value_targets.mixed_value(z, whole, updates, newest, config.search_value_after)
+        z = torch.where(ended, z, mixed)
+    unroll = config.unroll
+    training_batch = TrainingBatch(
+        task=task,
+        observation=frames[:, :positions],
+        action=torch.from_numpy(batch.action[:, :unroll]),
+        reward=reward[:, :unroll],
+        value=z,
+        policy=policy,
+        weight=torch.from_numpy(batch.weight),
+        step_mask=alive,
+        policy_mask=acts & usable,
+    )
+    return training_batch, fresh, facts

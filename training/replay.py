@@ -1,0 +1,226 @@
+"""Independent prioritised replay: one ring of frames per task and environment row, in numpy.
+
+A frame is (observation, the action taken there, its reward). An episode ends with a *final* frame,
+which has an observation but no action, so time limits can bootstrap and the tail is never lost.
+Knows no network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from training.config import ReplayConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B windows of W + 1 frames; position 0 is the sampled root."""
+
+    task: np.ndarray  # [B] int64
+    observation: np.ndarray  # [B, W+1, O]
+    action: np.ndarray  # [B, W+1, A]
+    reward: np.ndarray  # [B, W+1]
+    alive: np.ndarray  # [B, W+1] bool: the frame belongs to the root's episode
+    final: np.ndarray  # [B] index of the episode's last frame in the window, W if it goes on
+    terminal: np.ndarray  # [B] bool: that last frame is a terminal state
+    weight: np.ndarray  # [B] importance correction
+    stored_action: np.ndarray  # [B, W+1, A] search result kept from an earlier update
+    stored_at: np.ndarray  # [B, W+1] update at which it was made, -1 if never
+    newest: np.ndarray  # [B] int64: how many transitions of this task are younger than the root
+    place: tuple[np.ndarray, np.ndarray, np.ndarray]  # task, row, column of each root
+
+
+class TaskBuffer:
+    """The ring of one task: E rows (environments) of C columns."""
+
+    def __init__(self, rows: int, capacity: int, observation: int, action: int, window: int):
+        columns = max(capacity // rows, 4 * window)
+        self.rows, self.columns, self.window = rows, columns, window
+        self.observation = np.zeros((rows, columns, observation), np.float32)
+        self.action = np.zeros((rows, columns, action), np.float32)
+        self.reward = np.zeros((rows, columns), np.float32)
+        self.last = np.zeros((rows, columns), bool)
+        self.terminal = np.zeros((rows, columns), bool)
+        self.stored_action = np.zeros((rows, columns, action), np.float32)
+        self.stored_at = np.full((rows, columns), -1, np.int64)
+        self.priority = np.zeros((rows, columns), np.float64)  # already to the exponent; 0: not yet
+        self.written = np.zeros(rows, np.int64)  # frames ever written per row
+        self.top = 1.0  # largest priority seen: what new frames get
+
+    def __len__(self) -> int:
+        return int(np.minimum(self.written, self.columns).sum())
+
+    def add(self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
+        """Append one frame to every row."""
+        self._write(np.arange(self.rows), observation, action, reward, False)
+        ready = self.written - 1 - self.window
+        rows = np.flatnonzero(ready >= 0)
+        self._make_ready(rows, ready[rows])
+
+    def finish(self, rows: np.ndarray, observation: np.ndarray, terminal: np.ndarray) -> None:
+        """Append the final frame of the episodes of `rows`."""
+        if len(rows) == 0:
+            return
+        zeros = np.zeros((len(rows), self.action.shape[-1]), np.float32)
+        self._write(rows, observation, zeros, np.zeros(len(rows), np.float32), terminal, True)
+        for back in range(1, self.window + 1):
+            place = self.written[rows] - 1 - back
+            keep = place >= 0
+            self._make_ready(rows[keep], place[keep])
+
+    def _write(self, rows, observation, action, reward, terminal, last=False) -> None:
+        column = self.written[rows] % self.columns
+        self.observation[rows, column] = observation
+        self.action[rows, column] = action
+        self.reward[rows, column] = reward
+        self.last[rows, column] = last
+        self.terminal[rows, column] = terminal
+        self.stored_at[rows, column] = -1
+        self.priority[rows, column] = 0.0
+        self.written[rows] += 1
+
+    def _make_ready(self, rows: np.ndarray, place: np.ndarray) -> None:
+        column = place % self.columns
+        fresh = (self.priority[rows, column] == 0.0) & ~self.last[rows, column]
+        self.priority[rows[fresh], column[fresh]] = self.top
+
+    def sample(
+        self, count: int, config: ReplayConfig, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw roots: rows [count], columns [count], importance weights [count]."""
+        used = int(min(self.written.max(), self.columns))
+        flat = self.priority[:, :used].ravel()
+        total = np.cumsum(flat)
+        if total[-1] <= 0.0:
+            raise ValueError("the replay buffer has no complete window yet")
+        recent_count = round(config.recent_share * count)
+        draws = (rng.random(count) + np.arange(count)) / count * total[-1]
+        index = np.minimum(np.searchsorted(total, draws, side="right"), len(flat) - 1)
+        row, column = np.divmod(index, used)
+        span = max(1, config.recent // self.rows)
+        if recent_count:
+            some = rng.permutation(count)[:recent_count]
+            new_row = rng.integers(self.rows, size=recent_count)
+            back = rng.integers(1, span + 1, size=recent_count) + self.window
+            place = self.written[new_row] - back
+            new_column = place % self.columns
+            good = (place >= 0) & (place >= self.written[new_row] - self.columns)
+            good &= self.priority[new_row, new_column] > 0.0
+            row[some[good]], column[some[good]] = new_row[good], new_column[good]
+        ready = np.count_nonzero(flat)
+        share = config.recent_share
+        chance = (1.0 - share) * self.priority[row, column] / total[-1]
+        is_recent = self._age(row, column) <= span + self.window
+        chance += share * is_recent / min(self.rows * span, ready)
+        weight = (ready * chance) ** -config.correction_exponent
+        weight = np.clip(weight / weight.max(), config.weight_floor, 1.0)
+        return row, column, weight.astype(np.float32)
+
+    def _age(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Return how many frames of the same row were written since."""
+        return (self.written[row] - 1 - column) % self.columns
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that hold everything, only the columns in use."""
+        used = int(min(self.written.max(), self.columns))
+        arrays = {name: np.ascontiguousarray(getattr(self, name)[:, :used]) for name in _ARRAYS}
+        return arrays | {"written": self.written, "top": np.array([self.top])}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned."""
+        used = arrays["reward"].shape[1]
+        if used > self.columns or arrays["reward"].shape[0] != self.rows:
+            raise ValueError(
+                f"the saved buffer has {arrays['reward'].shape} rows x columns, "
+                f"this run has {self.rows} x {self.columns}"
+            )
+        for name in _ARRAYS:
+            getattr(self, name)[:, :used] = arrays[name]
+        self.written[:] = arrays["written"]
+        self.top = float(arrays["top"][0])
+
+
+_ARRAYS = (
+    "observation", "action", "reward", "last", "terminal",
+    "stored_action", "stored_at", "priority",
+)  # fmt: skip
+
+
+class Replay:
+    """One buffer per task; every batch holds equally many roots of each."""
+
+    def __init__(
+        self,
+        tasks: int,
+        rows: int,
+        observation: int,
+        action: int,
+        window: int,
+        config: ReplayConfig,
+    ):
+        self.config, self.window = config, window
+        self.buffers = [
+            TaskBuffer(rows, config.capacity, observation, action, window) for _ in range(tasks)
+        ]
+
+    def sample(self, batch: int, rng: np.random.Generator) -> Batch:
+        """Draw floor(batch / tasks) windows of every task."""
+        parts = []
+        for task, buffer in enumerate(self.buffers):
+            row, column, weight = buffer.sample(batch // len(self.buffers), self.config, rng)
+            columns = (column[:, None] + np.arange(self.window + 1)) % buffer.columns
+            rows = row[:, None]
+            last = buffer.last[rows, columns]
+            ended = np.cumsum(last, axis=1) - last  # final frames strictly before
+            alive = ended == 0
+            final = np.where(last.any(1), last.argmax(1), self.window)
+            ends = np.arange(len(row)), final
+            parts.append(
+                (
+                    np.full(len(row), task), buffer.observation[rows, columns],
+                    buffer.action[rows, columns], buffer.reward[rows, columns], alive, final,
+                    buffer.terminal[rows, columns][ends] & last.any(1), weight,
+                    buffer.stored_action[rows, columns], buffer.stored_at[rows, columns],
+                    buffer._age(row, column) * buffer.rows, row, column,
+                )
+            )  # fmt: skip
+        fields = [np.concatenate(items) for items in zip(*parts, strict=True)]
+        return Batch(*fields[:-2], place=(fields[0], fields[-2], fields[-1]))
+
+    def update_priorities(self, batch: Batch, error: np.ndarray) -> None:
+        """Set the priority of the sampled roots to (error + 1e-6)^exponent."""
+        value = (error.astype(np.float64) + 1e-6) ** self.config.priority_exponent
+        for task, buffer in enumerate(self.buffers):
+            mine = batch.task == task
+            row, column = batch.place[1][mine], batch.place[2][mine]
+            buffer.priority[row, column] = value[mine]
+            buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
+
+    def store_search(self, batch: Batch, position: int, action: np.ndarray, update: int) -> None:
+        """Keep the search result [B, A] of unroll position `position` for later batches."""
+        for task, buffer in enumerate(self.buffers):
+            mine = (batch.task == task) & batch.alive[:, position]
+            row = batch.place[1][mine]
+            column = (batch.place[2][mine] + position) % buffer.columns
+            buffer.stored_action[row, column] = action[mine]
+            buffer.stored_at[row, column] = update
+
+    def save(self, path: Path) -> None:
+        """Write everything to a safetensors file."""
+        save_file(
+            {
+                f"{task}/{name}": array
+                for task, buffer in enumerate(self.buffers)
+                for name, array in buffer.state().items()
+            },
+            path,
+        )
+
+    def load(self, path: Path) -> None:
+        """Restore what `save` wrote."""
+        arrays = load_file(path)
+        for task, buffer in enumerate(self.buffers):
+            mine = {k.split("/", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{task}/")}
+            buffer.load(mine)

@@ -1,0 +1,35 @@
+"""Train EZ-M.
+
+    python training/run.py preset=h1_small out=runs/h1_small seed=0
+    python training/run.py --help            every key, its default and type
+
+The same command again resumes the run in `out`.
+"""
+
+import sys
+
+from training.config import ConfigError, describe, load_config
+from training.trainer import Trainer
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    wants_help = any(word in ("-h", "--help") for word in arguments)
+    try:
+        config = load_config([word for word in arguments if word not in ("-h", "--help")])
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if wants_help:
+        print(__doc__, *describe(config), sep="\n")
+        return 0
+    try:
+        Trainer(config).run()
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

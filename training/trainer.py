@@ -1,0 +1,251 @@
+"""The training loop as a sentence: collect, learn, checkpoint, evaluate.
+
+A run is a row of *segments*. Each segment begins with fresh environments and generators derived
+from (seed, segment) and ends with a checkpoint, so a run that is interrupted and resumed gives the
+same numbers as one that was not.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import checkpoint, schedules
+from training.agent import ACTION_SIZE, OBSERVATION_SIZE, Agent, build_model
+from training.config import TrainConfig, to_dict
+from training.evaluation import evaluate
+from training.h1_env import H1Env
+from training.learner import Learner
+from training.metrics import Averages, MetricsFile
+from training.planner import PlannerConfig, plan
+from training.reanalyse import reanalyse
+from training.replay import Replay
+
+
+class Trainer:
+    """Owns learner, replay and counters of one run."""
+
+    def __init__(self, config: TrainConfig):
+        self.config, self.run_folder = config, Path(config.out)
+        torch.set_num_threads(config.torch_threads)
+        torch.manual_seed(config.seed)
+        self.learner = Learner(build_model(config), config)
+        tasks = len(config.tasks)
+        window = config.targets.unroll + config.targets.td_steps
+        self.replay = Replay(
+            tasks, config.collect.envs_per_task, OBSERVATION_SIZE, ACTION_SIZE, window,
+            config.replay,
+        )  # fmt: skip
+        self.task_index = np.repeat(np.arange(tasks), config.collect.envs_per_task)
+        self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
+        self.steps = 0  # environment steps of each task
+        self.segment = 0
+        self.seconds = 0.0
+        self._resume()
+        self.metrics = MetricsFile(self.run_folder / "metrics.jsonl", self.learner.updates)
+        self.averages = Averages()
+
+    def _resume(self) -> None:
+        self.run_folder.mkdir(parents=True, exist_ok=True)
+        folder = checkpoint.latest(self.run_folder)
+        if folder is not None:
+            state = checkpoint.load_run(folder, self.learner, self.replay)
+            self.steps, self.segment = int(state["steps"]), int(state["segment"])
+            self.seconds = float(state["seconds"])
+            print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
+            return
+        if self.config.init:
+            weights, _, _ = checkpoint.load_agent(Path(self.config.init))
+            self.learner.model.load_state_dict(weights)
+            self.learner.average.load_state_dict(weights)
+        text = checkpoint.json.dumps({"config": to_dict(self.config), "git": git_sha()}, indent=1)
+        checkpoint.write_text(self.run_folder / "config.json", text)
+
+    def run(self) -> None:
+        """Train to the configured number of updates."""
+        started = time.monotonic()
+        config = self.config
+        while self.learner.updates < config.updates:
+            self._run_segment(min(self.learner.updates + config.segment, config.updates))
+            self.segment += 1
+            self._save()
+            if self.learner.updates % config.evaluate_every == 0:
+                self._evaluate()
+            if 0 < config.max_minutes < (time.monotonic() - started) / 60:
+                print(f"stopped by max_minutes={config.max_minutes} at {self.learner.updates}")
+                return
+
+    def _run_segment(self, until: int) -> None:
+        collect = self.config.collect
+        self.rng = np.random.default_rng((self.config.seed, self.segment))
+        self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
+        torch.manual_seed(int(self.rng.integers(2**62)))
+        long = self.learner.updates >= collect.long_episodes_after * self.config.updates
+        self.env = H1Env(
+            [self.config.tasks[i] for i in self.task_index],
+            seed=int(self.rng.integers(2**62)),
+            action_map=collect.action_map,
+            threads=collect.threads,
+            terminate=collect.terminate,
+            max_steps=1000 if long else collect.episode_steps,
+            delay_substeps=collect.delay_substeps,
+        )
+        self.observation = self.env.reset()
+        self.returns = np.zeros(len(self.task_index))
+        self.lengths = np.zeros(len(self.task_index), int)
+        while self.learner.updates < until:
+            ready = self.steps > collect.random_steps
+            ratio = self.config.update_ratio
+            if ready and schedules.due(self.learner.updates, ratio, self.steps):
+                self._learn()
+            else:
+                self._collect(random=not ready)
+        self._cut_episodes(np.ones(len(self.task_index), bool), np.zeros_like(self.task_index))
+        self.env.close()
+
+    def _collect(self, random: bool) -> None:
+        """One step of every environment."""
+        began = time.perf_counter()
+        action = self._random_action() if random else self._planned_action()
+        acted = time.perf_counter()
+        step = self.env.step(action)
+        for task, buffer in enumerate(self.replay.buffers):
+            mine = self.task_index == task
+            buffer.add(self.observation[mine], action[mine], step.reward[mine])
+        self.steps += self.config.collect.envs_per_task
+        self.returns += step.reward
+        self.lengths += 1
+        self.observation = step.obs
+        done = step.terminated | step.truncated
+        if done.any():
+            for task, name in enumerate(self.config.tasks):
+                mine = done & (self.task_index == task)
+                for value, length in zip(self.returns[mine], self.lengths[mine], strict=True):
+                    self.averages.add(
+                        {f"train_return/{name}": float(value), f"train_length/{name}": int(length)}
+                    )
+            self._cut_episodes(done, step.terminated)
+            self.observation = self.env.reset(done)
+            self.returns[done], self.lengths[done] = 0.0, 0
+        stepped = time.perf_counter()
+        self.averages.add({"ms_act": 1e3 * (acted - began), "ms_env": 1e3 * (stepped - acted)})
+
+    def _random_action(self) -> np.ndarray:
+        scale = self.config.collect.random_scale
+        shape = (len(self.task_index), ACTION_SIZE)
+        return (scale * self.rng.uniform(-1.0, 1.0, shape)).astype(np.float32)
+
+    def _planned_action(self) -> np.ndarray:
+        collect = self.config.collect
+        result = plan(
+            self.learner.average,
+            torch.from_numpy(self.observation),
+            torch.from_numpy(self.task_index),
+            self.planner,
+            self.generator,
+        )
+        progress = self.learner.updates / self.config.updates
+        noise = schedules.linear(collect.noise, collect.noise_end, progress)
+        action = result.action.numpy()
+        if noise:
+            action = action + noise * self.rng.standard_normal(action.shape)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def _cut_episodes(self, rows: np.ndarray, terminated: np.ndarray) -> None:
+        """Write the final frame of the episodes of `rows` (bool)."""
+        per_task = self.config.collect.envs_per_task
+        for task, buffer in enumerate(self.replay.buffers):
+            mine = np.flatnonzero(rows & (self.task_index == task))
+            buffer.finish(mine - task * per_task, self.observation[mine], terminated[mine])
+
+    def _learn(self) -> None:
+        """One update."""
+        config = self.config
+        began = time.perf_counter()
+        batch = self.replay.sample(config.optim.batch, self.rng)
+        sampled = time.perf_counter()
+        training_batch, fresh, facts = reanalyse(
+            self.learner.average, batch, config.targets, self.planner,
+            self.learner.updates, self.generator,
+        )  # fmt: skip
+        searched = time.perf_counter()
+        metrics, error = self.learner.update(training_batch)
+        learned = time.perf_counter()
+        self.replay.update_priorities(batch, error.numpy())
+        if config.targets.policy_staleness:
+            for position in range(fresh.shape[1]):
+                self.replay.store_search(
+                    batch, position, fresh[:, position].numpy(), self.learner.updates
+                )
+        self.averages.add(metrics | facts)
+        self.averages.add(
+            {
+                "ms_sample": 1e3 * (sampled - began),
+                "ms_reanalyse": 1e3 * (searched - sampled),
+                "ms_update": 1e3 * (learned - searched),
+            }
+        )
+        self.seconds += time.perf_counter() - began
+        if self.learner.updates % config.log_every == 0:
+            self._log()
+
+    def _log(self) -> None:
+        means = self.averages.take()
+        row = {"updates": self.learner.updates, "steps": self.steps, "time": time.time(), **means}
+        self.metrics.write(row)
+        returns = " ".join(
+            f"{name} {means[f'train_return/{name}']:.0f}/{means[f'train_length/{name}']:.0f}"
+            for name in self.config.tasks
+            if f"train_return/{name}" in means
+        )
+        total = sum(means.get(f"ms_{part}", 0.0) for part in ("sample", "reanalyse", "update"))
+        print(
+            f"update {self.learner.updates:6d}  steps {self.steps:7d}  loss {means['loss']:.3f}  "
+            f"value {means['value_target']:.1f}±{means['value_error']:.2f}  {total:.0f} ms  "
+            f"return/length {returns}",
+            flush=True,
+        )
+
+    def _save(self) -> None:
+        state = {
+            "updates": self.learner.updates,
+            "steps": self.steps,
+            "segment": self.segment,
+            "seconds": self.seconds,
+        }
+        checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
+
+    def _evaluate(self) -> None:
+        """Score planner and policy mean with the acting weights."""
+        config = self.config
+        agent = Agent(self.learner.average, config, {})
+        for name, act in (
+            ("search", lambda o, t: agent.plan(o, t).action),
+            ("mean", agent.policy_mean),
+        ):
+            scores = evaluate(
+                act,
+                config.tasks,
+                episodes=config.evaluate_episodes,
+                seed=10_000 + config.seed,
+                action_map=config.collect.action_map,
+                terminate=config.collect.terminate,
+            )
+            row = {f"eval_{name}/{task}": score.mean for task, score in scores.items()}
+            self.metrics.write({"updates": self.learner.updates, "time": time.time(), **row})
+            text = "  ".join(f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items())
+            print(f"evaluation at {self.learner.updates}: {name:6s} {text}", flush=True)
+
+
+def git_sha() -> str:
+    """Return the commit of the working tree, "-dirty" if it has changes, "unknown" elsewhere."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        out = subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return out.stdout.strip()
