@@ -1,6 +1,6 @@
 """The same Python package as the `ezm` distribution carries, laid out as ROS 2 tools expect it.
 
-`runtime` itself comes from the `ezm` distribution (`pip install -e .` at the top of the repository).
+`runtime` itself comes from the `ezm` distribution (`pip install -e .` at the repository's top).
 """
 
 from glob import glob

@@ -1,0 +1,152 @@
+"""What has to be started for an H1 on ROS 2: said once, for the launch files and for bringup.
+
+Knows command lines and parameters; starts nothing and imports no ROS.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PACKAGE = "ezm_runtime"
+NODE_NAME = "ezm_policy"
+ROBOTS = ("mujoco", "unitree")
+_HERE = Path(__file__).resolve().parent
+_FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250  # DDSI-RTPS 9.6.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose, the same for `ros2 launch` and for bringup."""
+
+    policy: str = "models/h1/policy.onnx"  # ONNX file with its PolicySpec inside
+    task: str = "stand"  # one of the policy's tasks
+    engine: str = "ort"  # ort | tensorrt
+    heading: float = 0.0  # rad, world yaw wanted
+    endpoint: str = ""  # ZeroMQ address of the robot process; empty: a new ipc:// one
+    seed: int = 0  # of the simulated robot
+    view: bool = False  # open a window (simulation)
+    video: str = ""  # write a film to this file (simulation)
+    interface: str = ""  # network interface of the real robot
+
+    @classmethod
+    def help(cls) -> dict[str, tuple[str, str]]:
+        """Return {name: (default, type)} of every option."""
+        return {item.name: (str(item.default), str(item.type)) for item in fields(cls)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """The two processes of one control line."""
+
+    robot_argv: tuple[str, ...]  # the robot process: no ROS in it
+    node_parameters: dict[str, bool | int | float | str]  # the policy node's, over config/h1.yaml
+    config: Path  # parameters that are the same for every run
+    endpoint: str
+    autostart: bool
+
+    @property
+    def node_argv(self) -> tuple[str, ...]:
+        """Return how to start the node where there is no `ros2 run`."""
+        pairs = (f"{name}:={_yaml(value)}" for name, value in self.node_parameters.items())
+        return (
+            *(sys.executable, "-m", f"{PACKAGE}.policy_node", "--ros-args"),
+            *("--params-file", str(self.config)),
+            *(word for pair in pairs for word in ("-p", pair)),
+        )
+
+
+def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line:
+    """Return what to start for `robot`.
+
+    `folder` takes the ipc socket of this run; both processes end by themselves when process
+    `parent` is gone. Only the simulated robot starts by itself.
+    """
+    if robot not in ROBOTS:
+        raise ValueError(f"robot '{robot}' unknown; there are {list(ROBOTS)}")
+    simulated = robot == "mujoco"
+    endpoint = options.endpoint or f"ipc://{folder}/{robot}"
+    settings: dict[str, object] = {
+        "robot": robot,
+        "endpoint": endpoint,
+        "task": options.task,
+        "autostart": simulated,
+        "parent": parent,
+    }
+    if simulated:
+        settings |= {"auto_reset": True, "seed": options.seed, "view": options.view}
+        settings |= {"video": str(Path(options.video).absolute())} if options.video else {}
+    else:
+        settings |= {"interface": options.interface}
+    return Line(
+        robot_argv=(
+            *(sys.executable, "-m", "runtime.server"),
+            *(f"{name}={_text(value)}" for name, value in settings.items()),
+        ),
+        node_parameters={
+            "policy": str(Path(options.policy).absolute()),
+            "engine": options.engine,
+            "task": options.task,
+            "heading": options.heading,
+            "endpoint": endpoint,
+            "autostart": simulated,
+            "parent": parent,
+        },
+        config=share() / "config" / "h1.yaml",
+        endpoint=endpoint,
+        autostart=simulated,
+    )
+
+
+def share() -> Path:
+    """Return the folder that holds config/ and launch/: installed by colcon, or the source tree."""
+    source = _HERE.parent
+    if (source / "package.xml").is_file():
+        return source
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory(PACKAGE))
+
+
+def loopback_environment() -> dict[str, str]:
+    """Return the variables that keep FastDDS on 127.0.0.1, without multicast.
+
+    A person's own FastDDS profile or discovery setting is left alone.
+    """
+    chosen = {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+    if chosen & set(os.environ) or "ROS_AUTOMATIC_DISCOVERY_RANGE" in os.environ:
+        return {}
+    profile = str(_HERE / "fastdds_loopback.xml")
+    return {
+        **dict.fromkeys(sorted(chosen), profile),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",  # or ROS overrides the profile
+    }
+
+
+def free_domain(candidates: range | list[int] = range(0, 100)) -> int:
+    """Return the first ROS domain on which nobody listens on this machine.
+
+    The first participant of a domain takes a port that is fixed by the standard.
+    """
+    for domain in candidates:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", _FIRST_PORT + _PORTS_PER_DOMAIN * domain + 10))
+            except OSError:
+                continue
+            return domain
+    raise RuntimeError(f"no free ROS domain among {candidates}; set ROS_DOMAIN_ID")
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _yaml(value: bool | int | float | str) -> str:
+    """Write a value so that ROS reads back the same type."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value).lower() if isinstance(value, bool) else repr(value)
