@@ -126,7 +126,9 @@ def robot_state(joints: JointState, imu: Imu) -> RobotState:
     )
 
 
-def diagnostic(name: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticStatus:
+def diagnostic(
+    name: str, level: bytes, message: str, values: dict[str, object]
+) -> DiagnosticStatus:
     """Build one line of /diagnostics."""
     pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, message=message, values=pairs, hardware_id="h1")

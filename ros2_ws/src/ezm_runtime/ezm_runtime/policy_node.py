@@ -1,0 +1,327 @@
+"""The lifecycle node that runs a policy on a robot process.
+
+The control loop has a thread of its own (`runtime.loop`); the executor only carries messages,
+services and parameters, and publishes what the loop left behind. Safety is not here: it lives in
+the robot process, which outlives this one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Imu, JointState
+from std_msgs.msg import Float64, String
+from std_srvs.srv import Trigger
+
+from ezm_runtime import convert, report
+from ezm_runtime.describe import NODE_NAME
+from runtime.link import LinkError, RobotClient
+from runtime.loop import ControlLoop
+from runtime.modes import Mode
+from runtime.observation import task_index
+from runtime.policy import Policy, PolicyError, SpecError, load_policy
+from runtime.state import Command
+
+SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_PARAMETERS = {  # name: (default, what it is, fixed once configured)
+    "policy": ("models/h1/policy.onnx", "ONNX file with its PolicySpec inside", True),
+    "engine": ("ort", "ort | tensorrt", True),
+    "task": ("stand", "one of the policy's tasks", False),
+    "heading": (0.0, "rad, world yaw wanted", False),
+    "endpoint": ("", "ZeroMQ address of the robot process", True),
+    "autostart": (False, "ask for POLICY on activation; never on a real robot", True),
+    "parent": (0, "process without which this one ends; 0: none", True),
+    "state_rate": (5.0, "Hz, ~/state", True),
+    "robot_timeout": (5.0, "s without a word from the robot process: the node ends", True),
+    "cmd_vel_timeout": (0.5, "s, after which /cmd_vel counts as zero", True),
+}
+OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PolicyNode(LifecycleNode):
+    """Configure: load the policy, find the robot. Activate: take command, run the loop."""
+
+    def __init__(self, **arguments) -> None:
+        super().__init__(NODE_NAME, **arguments)
+        for name, (default, text, _) in _PARAMETERS.items():
+            self.declare_parameter(name, default, ParameterDescriptor(description=text))
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.phase = "unconfigured"
+        self.ended = ""  # why the process should end, once it should
+        self.policy: Policy | None = None
+        self.client: RobotClient | None = None
+        self.loop: ControlLoop | None = None
+        self._command = Command(self._get("task"), self._get("heading"))
+        self._turn, self._turn_until = 0.0, 0.0  # rad/s, monotonic s
+        self._published = -1
+        self._state_out = self.create_publisher(String, "~/state", LATCHED)
+        self._health_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._joints_out = self.create_lifecycle_publisher(JointState, "/joint_states", SENSOR)
+        self._imu_out = self.create_lifecycle_publisher(Imu, "/imu/data", SENSOR)
+        self._targets_out = self.create_lifecycle_publisher(JointState, "~/joint_targets", SENSOR)
+        self.create_subscription(String, "~/task", lambda message: self._task(message.data), 1)
+        self.create_subscription(Float64, "~/heading", lambda message: self._head(message.data), 1)
+        self.create_subscription(Twist, "/cmd_vel", self._on_velocity, 1)
+        for name, modes in (
+            ("estop", (Mode.ESTOP,)),
+            ("reset_estop", (Mode.DAMPING,)),
+            ("start_policy", (Mode.POLICY,)),
+            ("hold", (Mode.HOLD, Mode.RAMP)),  # from POLICY at once, from DAMPING by a ramp
+        ):
+            self.create_service(Trigger, f"~/{name}", self._asks_for(name, modes))
+        self.create_timer(1.0 / self._get("state_rate"), self._report)
+        self.create_timer(1.0, self._diagnose)
+        self._stream = None
+
+    # transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the policy, find the robot process; refuse with a sentence."""
+        try:
+            self.policy = load_policy(self._get("policy"), engine=self._get("engine"))
+            task_index(self._command.task, self.policy.spec)
+            self.client = RobotClient(self._get("endpoint"), name=self.get_fully_qualified_name())
+            self.client.wait(5.0)
+        except (PolicyError, SpecError, LinkError) as error:
+            self.get_logger().error(f"not configured: {error}")
+            self.close()
+            return FAILURE
+        self.get_logger().info(f"policy '{self.policy.spec.name}' at {self._get('endpoint')}")
+        self.phase = "inactive"
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take command of the robot and run the loop; refuse if somebody else commands it."""
+        assert self.client is not None and self.policy is not None
+        granted, reason = self._ask(self.client.acquire)
+        if granted:
+            granted, reason = self._ask(self.client.set_task, self._command.task)
+        if not granted:
+            self.get_logger().error(f"not activated: {reason}")
+            self.client.release()
+            return FAILURE
+        self.loop = ControlLoop(self.policy, self.client, self._command)
+        self.loop.start()
+        self._stream = self.create_timer(0.5 * self.policy.spec.control_dt, self._publish)
+        self.phase = "active"
+        if self._get("autostart"):
+            granted, reason = self._ask(self.client.request_mode, Mode.POLICY)
+            if not granted:
+                self.get_logger().error(f"no autostart: {reason}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the robot back, damped."""
+        self._let_go()
+        self.phase = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget policy and robot."""
+        self.close()
+        return OK
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the robot back from whatever state, and end the process."""
+        self.close()
+        self.phase, self.ended = "finalized", self.ended or "shut down"
+        return OK
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the robot back; the node can be configured again."""
+        self.close()
+        return OK
+
+    def _let_go(self) -> None:
+        if self._stream is not None:
+            self.destroy_timer(self._stream)
+            self._stream = None
+        if self.loop is not None:
+            self.loop.stop()
+            self.loop = None
+            if self.client is not None:
+                self._ask(self.client.request_mode, Mode.DAMPING)
+                self._ask(self.client.release)
+
+    def close(self) -> None:
+        self._let_go()
+        if self.client is not None:
+            self.client.close()
+        self.client = self.policy = None
+        self.phase = "unconfigured"
+
+    # what comes in
+
+    def _get(self, name: str):
+        return self.get_parameter(name).value
+
+    def _ask(self, request, *arguments) -> tuple[bool, str]:
+        """Ask the robot process; a robot that does not answer is a refusal."""
+        try:
+            answer = request(*arguments)
+        except LinkError as error:
+            return False, str(error)
+        return answer if isinstance(answer, tuple) else (True, "")
+
+    def _asks_for(self, name: str, modes: tuple[Mode, ...]):
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = False, f"{name}: the node is {self.phase}"
+            if self.client is not None:
+                for mode in modes:
+                    response.success, response.message = self._ask(self.client.request_mode, mode)
+                    if response.success:
+                        break
+            self.get_logger().info(f"{name}: {'done' if response.success else response.message}")
+            return response
+
+        return answer
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for item in parameters:
+            fixed = item.name in _PARAMETERS and _PARAMETERS[item.name][2]
+            if fixed and self.phase != "unconfigured":
+                return SetParametersResult(
+                    successful=False, reason=f"'{item.name}' is fixed while {self.phase}"
+                )
+            said = ""
+            if item.name == "task":
+                said = self._task(item.value)
+            elif item.name == "heading":
+                said = self._head(item.value)
+            if said:
+                return SetParametersResult(successful=False, reason=said)
+        return SetParametersResult(successful=True)
+
+    def _task(self, task: str) -> str:
+        """Change the task; return why not, or nothing."""
+        if self.policy is not None:
+            try:
+                task_index(task, self.policy.spec)
+            except SpecError as error:
+                self.get_logger().error(str(error))
+                return str(error)
+        self._set(Command(task, self._command.heading))
+        if self.client is not None and self.phase == "active":
+            granted, reason = self._ask(self.client.set_task, task)
+            return "" if granted else reason
+        return ""
+
+    def _head(self, heading: float) -> str:
+        """Change the heading, rad; return why not, or nothing."""
+        if not math.isfinite(heading):
+            return f"heading must be a finite angle in rad, got {heading}"
+        self._set(Command(self._command.task, math.remainder(heading, math.tau)))
+        return ""
+
+    def _on_velocity(self, message: Twist) -> None:
+        self._turn = message.angular.z if math.isfinite(message.angular.z) else 0.0
+        self._turn_until = time.monotonic() + self._get("cmd_vel_timeout")
+
+    def _set(self, command: Command) -> None:
+        self._command = command
+        if self.loop is not None:
+            self.loop.command = command
+
+    # what goes out
+
+    def _publish(self) -> None:
+        """Publish what the loop read and sent last, once."""
+        loop = self.loop
+        if loop is None or loop.reading is None or loop.reading.seq == self._published:
+            return
+        self._published = loop.reading.seq
+        stamp = self.get_clock().now().to_msg()
+        self._joints_out.publish(convert.joint_state_message(loop.reading.state, stamp))
+        self._imu_out.publish(convert.imu_message(loop.reading.state, stamp))
+        if loop.targets is not None:
+            self._targets_out.publish(convert.targets_message(loop.targets, stamp))
+        if self._turn and time.monotonic() < self._turn_until and self.policy is not None:
+            turned = float(self._command.heading) + self._turn * self.policy.spec.control_dt
+            self._head(turned)
+
+    def _report(self) -> None:
+        """Publish ~/state; end if the robot process has gone."""
+        reading = self.client.reading() if self.client is not None else None
+        stats = self.loop.stats() if self.loop is not None else None
+        record = report.state_record(self.phase, reading, stats, self._command)
+        self._state_out.publish(String(data=json.dumps(record)))
+        if reading is not None and reading.age > self._get("robot_timeout"):
+            self.ended = f"no word from the robot process for {reading.age:.1f} s"
+        parent = self._get("parent")
+        if parent and not _alive(parent):
+            self.ended = f"parent process {parent} is gone"
+
+    def _diagnose(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        reading = self.client.reading() if self.client is not None else None
+        stats = self.loop.stats() if self.loop is not None else None
+        message.status = report.diagnostics(self.get_name(), reading, stats, self.policy)
+        self._health_out.publish(message)
+
+
+_FIRST_PARENT = os.getppid()
+
+
+def _alive(pid: int) -> bool:
+    if pid == _FIRST_PARENT:  # a dead parent may linger as a zombie, but it is no parent any more
+        return os.getppid() == pid
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def make_executor():
+    """Return the cheapest executor there is. Only `spin_once` may be called on it: the events
+    executor's own `spin` hangs in the wheels (no callbacks, a full core, deaf to signals)."""
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:  # Humble
+        from rclpy.executors import SingleThreadedExecutor
+
+        return SingleThreadedExecutor()
+    return EventsExecutor()
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until a signal, its parent's end, or the robot's."""
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: signals.append(received))
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = PolicyNode()
+    executor = make_executor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok() and not signals and not node.ended:
+            executor.spin_once(timeout_sec=0.1)
+        if node.ended:
+            node.get_logger().warning(f"ending: {node.ended}")
+    finally:
+        node.close()
+        executor.remove_node(node)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(0 if signals or node.ended == "shut down" else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What the policy node tells the world about itself: the ~/state record and /diagnostics.
+
+Plain functions of a reading and the loop's figures; knows no node.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ezm_runtime.convert import diagnostic
+from runtime.link import Reading
+from runtime.loop import LoopStats
+from runtime.modes import Mode
+from runtime.policy import Policy
+from runtime.state import Command
+
+STALE = 0.2  # s, age of the robot's state from which the node calls itself ill
+
+
+def state_record(
+    lifecycle: str, reading: Reading | None, stats: LoopStats | None, command: Command | None
+) -> dict[str, Any]:
+    """Return what ~/state says, ready for JSON: unknown numbers are None."""
+    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None}
+    if command is not None:
+        record |= {"task": command.task, "heading": round(float(command.heading), 4)}
+    if reading is not None:
+        velocity = reading.state.base_linear_velocity
+        record |= {
+            "mode": reading.mode.name,
+            "robot_task": reading.task,
+            "height": _known(reading.state.base_position[2]),  # m
+            "speed": _known(math.hypot(velocity[0], velocity[1])),  # m/s
+            "falls": reading.falls,
+            "return": _known(reading.reward_sum),
+            "policy_ticks": reading.policy_ticks,
+            "state_age_ms": round(reading.age * 1e3, 3),
+            "fault": reading.fault,
+        }
+    if stats is not None:
+        record |= {
+            "ticks": stats.ticks,
+            "hz": _known(stats.hz),
+            "deadline_misses": stats.deadline_misses,
+            "tick_us_p50": _known(stats.tick_us_p50, 1),
+            "tick_us_p99": _known(stats.tick_us_p99, 1),
+            "bad_observations": stats.bad_observations,
+            "error": stats.error,
+        }
+    return record
+
+
+def diagnostics(
+    name: str, reading: Reading | None, stats: LoopStats | None, policy: Policy | None
+) -> list[DiagnosticStatus]:
+    """Return the lines of /diagnostics: robot, control loop, policy."""
+    lines = [_robot(name, reading)]
+    if stats is not None:
+        lines.append(_loop(name, stats))
+    if policy is not None:
+        values: dict[str, object] = {"tasks": " ".join(policy.spec.tasks)}
+        values |= {key: value for key, value in policy.spec.provenance.items()}
+        lines.append(
+            diagnostic(f"{name}: policy", DiagnosticStatus.OK, policy.spec.name, values),
+        )
+    return lines
+
+
+def _robot(name: str, reading: Reading | None) -> DiagnosticStatus:
+    label = f"{name}: robot"
+    if reading is None:
+        return diagnostic(label, DiagnosticStatus.STALE, "no word from the robot process", {})
+    level, said = DiagnosticStatus.OK, reading.mode.name
+    if reading.age > STALE:
+        level, said = DiagnosticStatus.STALE, f"state is {reading.age:.2f} s old"
+    elif reading.mode is Mode.ESTOP:
+        level, said = DiagnosticStatus.ERROR, f"ESTOP: {reading.fault}"
+    elif reading.mode not in (Mode.POLICY, Mode.HOLD):
+        level = DiagnosticStatus.WARN
+    values = {
+        "mode": reading.mode.name,
+        "state_age_ms": reading.age * 1e3,
+        "target_age_ms": reading.target_age * 1e3,
+        "falls": reading.falls,
+        "late_ticks": reading.late_ticks,
+        "fault": reading.fault,
+    }
+    return diagnostic(label, level, said, values)
+
+
+def _loop(name: str, stats: LoopStats) -> DiagnosticStatus:
+    level, said = DiagnosticStatus.OK, f"{stats.hz:.1f} Hz"
+    if stats.error:
+        level, said = DiagnosticStatus.ERROR, stats.error
+    elif stats.deadline_misses:
+        level = DiagnosticStatus.WARN
+    values = {
+        "hz": stats.hz,
+        "ticks": stats.ticks,
+        "deadline_misses": stats.deadline_misses,
+        "tick_us_p50": stats.tick_us_p50,
+        "tick_us_p99": stats.tick_us_p99,
+        "tick_us_max": stats.tick_us_max,
+        "state_age_ms_p50": stats.state_age_ms_p50,
+        "bad_observations": stats.bad_observations,
+    }
+    return diagnostic(f"{name}: control loop", level, said, values)
+
+
+def _known(value: float, digits: int = 4) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
