@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("rclpy", reason="the ROS wheels are not installed")
 
 from builtin_interfaces.msg import Time
-from ezm_runtime import convert
 from sensor_msgs.msg import JointState
 
+from ezm_runtime import convert
 from runtime.h1 import JOINT_NAMES
 from runtime.state import JointTargets, RobotState
 

@@ -73,14 +73,12 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
         "robot": robot,
         "endpoint": endpoint,
         "task": options.task,
-        "autostart": simulated,
         "parent": parent,
     }
     if simulated:
-        settings |= {"auto_reset": True, "seed": options.seed, "view": options.view}
-        settings |= {"video": str(Path(options.video).absolute())} if options.video else {}
-    else:
-        settings |= {"interface": options.interface}
+        settings["seed"] = options.seed
+    elif options.interface:
+        settings["interface"] = options.interface
     return Line(
         robot_argv=(
             *(sys.executable, "-m", "runtime.server"),

@@ -1,4 +1,4 @@
-"""The launch description of an H1, for `launch/*.launch.py`: what `describe` says, as launch actions.
+"""The launch description of an H1, for `launch/*.launch.py`: what `describe` says, for `launch`.
 
 The only module that imports `launch`, which has no wheel: it comes with a ROS 2 installation.
 """

@@ -20,7 +20,6 @@ from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64, String
@@ -28,6 +27,7 @@ from std_srvs.srv import Trigger
 
 from ezm_runtime import convert, report
 from ezm_runtime.describe import NODE_NAME
+from ezm_runtime.graph import LATCHED, SENSOR, make_executor
 from runtime.link import LinkError, RobotClient
 from runtime.loop import ControlLoop
 from runtime.modes import Mode
@@ -35,8 +35,6 @@ from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
 from runtime.state import Command
 
-SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _PARAMETERS = {  # name: (default, what it is, fixed once configured)
     "policy": ("models/h1/policy.onnx", "ONNX file with its PolicySpec inside", True),
     "engine": ("ort", "ort | tensorrt", True),
@@ -287,18 +285,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def make_executor():
-    """Return the cheapest executor there is. Only `spin_once` may be called on it: the events
-    executor's own `spin` hangs in the wheels (no callbacks, a full core, deaf to signals)."""
-    try:
-        from rclpy.experimental import EventsExecutor
-    except ImportError:  # Humble
-        from rclpy.executors import SingleThreadedExecutor
-
-        return SingleThreadedExecutor()
-    return EventsExecutor()
 
 
 def main(args: list[str] | None = None) -> None:

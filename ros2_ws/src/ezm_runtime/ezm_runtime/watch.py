@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ezm_runtime.describe import NODE_NAME
-from ezm_runtime.policy_node import LATCHED, SENSOR, make_executor
+from ezm_runtime.graph import LATCHED, SENSOR, make_executor
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE

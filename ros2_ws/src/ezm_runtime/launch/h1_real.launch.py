@@ -1,8 +1,8 @@
-"""The H1 in the room, run by a policy: `ros2 launch ezm_runtime h1_real.launch.py --show-args`."""
+"""An H1 and the policy that runs it. Arguments: see --show-args, and `ezm_runtime.describe`."""
 
 from ezm_runtime.launching import h1
 
 
 def generate_launch_description():
-    """Robot process and policy node."""
+    """Start robot process and policy node."""
     return h1("unitree")
