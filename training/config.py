@@ -36,6 +36,7 @@ class ModelConfig:
     support: str = "h"  # or "linear"
     reward_range: tuple[float, float] = (-299.0, 299.0)
     value_range: tuple[float, float] = (-299.0, 299.0)
+    value_slope: float = 0.0  # initial value logits fall by this much per bin (0: published)
     value_floor: float = 0.0  # decoded values are clipped to at least this
     log_std_range: tuple[float, float] = (-10.0, 2.0)  # equal ends: a fixed sigma
 
@@ -66,6 +67,7 @@ class TargetConfig:
     search_value_after: int = 50_000  # T1, updates: before it every value target is n-step TD
     search_value_newest: int = 200_000  # T2, transitions per task that keep the TD target
     reanalyse_positions: int = 6  # unroll positions searched at batch time
+    reanalyse_share: float = 1.0  # of the batch; the oldest stored results first
     policy_staleness: int = 0  # updates for which a stored search result still counts; 0: never
     policy_target: str = "best"  # or "weighted": softmax-weighted mean of the candidates
     value_reduce: str = "min2"  # or "mean": how the heads become one value
@@ -183,9 +185,11 @@ _SMALL_MODEL = ModelConfig(
     head_hidden=(128,),
     policy_hidden=(256,),
     head_norm="layer",
-    projector=256,
+    projector=128,
+    bins=41,
     reward_range=(0.0, 1.2),
     value_range=(0.0, 110.0),
+    value_slope=0.2,
     support="linear",
     log_std_range=(-1.6, -1.6),
 )
@@ -193,8 +197,8 @@ _SMALL_MODEL = ModelConfig(
 _H1_SMALL = TrainConfig(
     preset="h1_small",
     tasks=("stand", "walk"),
-    updates=150_000,
-    update_ratio=0.125,
+    updates=80_000,
+    update_ratio=0.25,
     out="runs/h1_small",
     segment=2500,
     evaluate_every=10_000,
@@ -203,10 +207,11 @@ _H1_SMALL = TrainConfig(
     search=SearchConfig(simulations=8),
     proposals=ProposalConfig(mean=1, narrow=4, wide=1, gradient=2, gradient_step=0.12),
     targets=TargetConfig(
-        unroll=3,
+        unroll=2,
         td_steps=5,
         search_value_after=10**9,
         reanalyse_positions=1,
+        reanalyse_share=0.5,
         policy_staleness=2000,
     ),
     loss=LossConfig(consistency=2.0, entropy=0.0, entropy_mode="off"),

@@ -80,7 +80,7 @@ class Learner:
         self.model = model.train()
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=config.optim.lr, weight_decay=config.optim.l2
+            model.parameters(), lr=config.optim.lr, weight_decay=config.optim.l2, fused=True
         )
         self.updates = 0
         self._losses = unrolled_losses

@@ -48,40 +48,40 @@ class ResidualTransition(nn.Module):
 
 
 class _EnsembleLinear(nn.Module):
-    """H linear layers applied to H inputs: [..., H, in] -> [..., H, out]."""
+    """H linear layers side by side: [H, M, in] (or one shared [1, M, in]) -> [H, M, out]."""
 
     def __init__(self, heads: int, inputs: int, outputs: int):
         super().__init__()
         bound = inputs**-0.5  # the default of nn.Linear
         self.weight = nn.Parameter(torch.empty(heads, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(heads, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, pick: Tensor | None) -> Tensor:
         weight = self.weight if pick is None else self.weight[pick]
         bias = self.bias if pick is None else self.bias[pick]
-        flat = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)  # [H, M, in]
-        out = torch.baddbmm(bias.unsqueeze(1), flat, weight)
-        return out.transpose(0, 1).reshape(*x.shape[:-1], -1)
+        if len(weight) == 1:
+            return torch.addmm(bias[0], x[0], weight[0]).unsqueeze(0)
+        return torch.baddbmm(bias, x.expand(len(weight), *x.shape[1:]), weight)
 
 
 class _EnsembleNorm(nn.Module):
-    """Batch or layer norm of [..., H, features], its affine weights per head."""
+    """Batch or layer norm of [H, M, features], its affine weights per head."""
 
     def __init__(self, heads: int, features: int, norm: str):
         super().__init__()
         self.batch = nn.BatchNorm1d(heads * features) if norm == "batch" else None
         if norm == "layer":
-            self.weight = nn.Parameter(torch.ones(heads, features))
-            self.bias = nn.Parameter(torch.zeros(heads, features))
+            self.weight = nn.Parameter(torch.ones(heads, 1, features))
+            self.bias = nn.Parameter(torch.zeros(heads, 1, features))
 
     def forward(self, x: Tensor, pick: Tensor | None) -> Tensor:
         if self.batch is None:
             weight = self.weight if pick is None else self.weight[pick]
             bias = self.bias if pick is None else self.bias[pick]
-            return F.layer_norm(x, x.shape[-1:]) * weight + bias
-        if pick is not None:
-            raise ValueError("batch-normalised heads are evaluated all at once, never picked")
-        return self.batch(x.reshape(-1, x.shape[-2] * x.shape[-1])).view(x.shape)
+            return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), weight)
+        heads, rows, features = x.shape
+        flat = self.batch(x.transpose(0, 1).reshape(rows, heads * features))
+        return flat.view(rows, heads, features).transpose(0, 1)
 
 
 class Heads(nn.Module):
@@ -99,7 +99,7 @@ class Heads(nn.Module):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"unknown head norm {norm!r}; there are {NORMS}")
-        self.heads, self.can_pick = heads, norm != "batch"
+        self.can_pick = norm != "batch"  # batch norm holds the statistics of all heads at once
         sizes = (inputs, *hidden)
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.layers = nn.ModuleList(_EnsembleLinear(heads, i, o) for i, o in pairs)
@@ -110,15 +110,14 @@ class Heads(nn.Module):
             nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, pick: Tensor | None = None) -> Tensor:
-        """Map [..., inputs] to [..., H, outputs]; `pick` [h] evaluates only those heads."""
-        late = pick if not self.can_pick else None
-        pick = pick if self.can_pick else None
-        count = self.heads if pick is None else len(pick)
-        y = x.unsqueeze(-2).expand(*x.shape[:-1], count, x.shape[-1])
+        """Map [..., inputs] to [..., H, outputs]; `pick` [h] returns only those heads."""
+        early = pick if self.can_pick else None
+        y = x.reshape(1, -1, x.shape[-1])
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            y = F.relu(norm(layer(y, pick), pick))
-        y = self.last(y, pick)
-        return y if late is None else y[..., late, :]
+            y = F.relu(norm(layer(y, early), early))
+        y = self.last(y, early).transpose(0, 1)
+        y = y.reshape(*x.shape[:-1], *y.shape[1:])
+        return y if pick is None or self.can_pick else y[..., pick, :]
 
 
 class RunningNorm(nn.Module):

@@ -28,17 +28,32 @@ class TrainingBatch:
     policy_mask: Tensor  # [B, P] it exists, has an action, and its policy target is fresh
 
 
-def search_positions(
+@dataclass(frozen=True)
+class Searched:
+    """Fresh search results for some rows of a batch."""
+
+    rows: np.ndarray  # [b] rows of the batch
+    action: Tensor  # [b, k, A]
+    value: Tensor  # [b, k]
+    facts: dict[str, float]
+
+
+def search_rows(
     model: WorldModel,
     batch: Batch,
     config: TargetConfig,
     planner: PlannerConfig,
     generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Search at the first `reanalyse_positions` frames: actions [B, k, A], values [B, k], facts."""
+) -> Searched:
+    """Search at the first `reanalyse_positions` frames of `reanalyse_share` of the rows.
+
+    The rows whose stored result is oldest come first.
+    """
     count = config.reanalyse_positions
-    observation = torch.from_numpy(batch.observation[:, :count]).flatten(0, 1)
-    task = torch.from_numpy(batch.task).repeat_interleave(count)
+    share = round(config.reanalyse_share * len(batch.task))
+    rows = np.sort(np.argsort(batch.stored_at[:, 0], kind="stable")[:share])
+    observation = torch.from_numpy(batch.observation[rows, :count]).flatten(0, 1)
+    task = torch.from_numpy(batch.task[rows]).repeat_interleave(count)
     result = plan(model, observation, task, planner, generator)
     action = result.action
     if config.policy_target == "weighted":
@@ -49,7 +64,9 @@ def search_positions(
     gain = (result.q.max(1).values - result.q.median(1).values).mean()
     facts = {f"won_{name}": float(won[i]) for i, name in enumerate(_KINDS)}
     facts |= {"search_gain": float(gain), "search_value": float(result.value.mean())}
-    return action.unflatten(0, (-1, count)), result.value.unflatten(0, (-1, count)), facts
+    return Searched(
+        rows, action.unflatten(0, (-1, count)), result.value.unflatten(0, (-1, count)), facts
+    )
 
 
 _KINDS = ("mean", "narrow", "wide", "gradient")
@@ -63,8 +80,8 @@ def reanalyse(
     planner: PlannerConfig,
     updates: int,
     generator: torch.Generator | None = None,
-) -> tuple[TrainingBatch, Tensor, dict[str, float]]:
-    """Return the training batch, the fresh search actions [B, k, A] and what the search saw."""
+) -> tuple[TrainingBatch, Searched]:
+    """Return the training batch and the fresh search results in it."""
     positions = config.unroll + 1
     alive = torch.from_numpy(batch.alive)[:, :positions]
     final = torch.from_numpy(batch.final)
@@ -84,21 +101,22 @@ def reanalyse(
     reward = torch.from_numpy(batch.reward)
     z = value_targets.n_step_return(reward, index, value, planner.search.discount)
 
-    fresh, searched, facts = search_positions(model, batch, config, planner, generator)
-    count = config.reanalyse_positions
+    fresh = search_rows(model, batch, config, planner, generator)
+    count, rows = config.reanalyse_positions, torch.from_numpy(fresh.rows)
     policy = torch.from_numpy(batch.stored_action[:, :positions]).clone()
-    policy[:, :count] = fresh
+    policy[rows, :count] = fresh.action
     stored_at = torch.from_numpy(batch.stored_at[:, :positions])
     usable = (stored_at >= 0) & (updates - stored_at <= config.policy_staleness)
-    usable[:, :count] = True
+    usable[rows, :count] = True
     acts = alive & (torch.arange(positions) < final.unsqueeze(1))
     if updates >= config.search_value_after:
-        whole = z.clone()
-        whole[:, :count] = searched  # positions that were not searched keep their TD target
+        searched = z.clone()  # what was not searched keeps its TD target
+        searched[rows, :count] = fresh.value
         newest = torch.from_numpy(batch.newest) < config.search_value_newest
-        ended = ~acts  # a final frame has no action: nothing was searched there
-        mixed = value_targets.mixed_value(z, whole, updates, newest, config.search_value_after)
-        z = torch.where(ended, z, mixed)
+        mixed = value_targets.mixed_value(
+            z, searched, updates, newest, config.search_value_after
+        )
+        z = torch.where(acts, mixed, z)  # a final frame has no action to search
     unroll = config.unroll
     training_batch = TrainingBatch(
         task=task,
@@ -111,4 +129,4 @@ def reanalyse(
         step_mask=alive,
         policy_mask=acts & usable,
     )
-    return training_batch, fresh, facts
+    return training_batch, fresh

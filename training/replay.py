@@ -198,14 +198,18 @@ class Replay:
             buffer.priority[row, column] = value[mine]
             buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
 
-    def store_search(self, batch: Batch, position: int, action: np.ndarray, update: int) -> None:
-        """Keep the search result [B, A] of unroll position `position` for later batches."""
-        for task, buffer in enumerate(self.buffers):
-            mine = (batch.task == task) & batch.alive[:, position]
-            row = batch.place[1][mine]
-            column = (batch.place[2][mine] + position) % buffer.columns
-            buffer.stored_action[row, column] = action[mine]
-            buffer.stored_at[row, column] = update
+    def store_search(
+        self, batch: Batch, rows: np.ndarray, action: np.ndarray, update: int
+    ) -> None:
+        """Keep search results [b, k, A] of batch rows [b], positions 0..k-1, for later batches."""
+        task, row, column = (part[rows] for part in batch.place)
+        for position in range(action.shape[1]):
+            alive = batch.alive[rows, position]
+            for index, buffer in enumerate(self.buffers):
+                mine = alive & (task == index)
+                place = row[mine], (column[mine] + position) % buffer.columns
+                buffer.stored_action[place] = action[mine, position]
+                buffer.stored_at[place] = update
 
     def save(self, path: Path) -> None:
         """Write everything to a safetensors file."""

@@ -166,7 +166,7 @@ class Trainer:
         began = time.perf_counter()
         batch = self.replay.sample(config.optim.batch, self.rng)
         sampled = time.perf_counter()
-        training_batch, fresh, facts = reanalyse(
+        training_batch, fresh = reanalyse(
             self.learner.average, batch, config.targets, self.planner,
             self.learner.updates, self.generator,
         )  # fmt: skip
@@ -175,11 +175,10 @@ class Trainer:
         learned = time.perf_counter()
         self.replay.update_priorities(batch, error.numpy())
         if config.targets.policy_staleness:
-            for position in range(fresh.shape[1]):
-                self.replay.store_search(
-                    batch, position, fresh[:, position].numpy(), self.learner.updates
-                )
-        self.averages.add(metrics | facts)
+            self.replay.store_search(
+                batch, fresh.rows, fresh.action.numpy(), self.learner.updates
+            )
+        self.averages.add(metrics | fresh.facts)
         self.averages.add(
             {
                 "ms_sample": 1e3 * (sampled - began),

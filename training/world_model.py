@@ -49,6 +49,9 @@ class WorldModel(nn.Module):
         self.value_head = Heads(
             config.value_heads, d + e, hidden, config.bins, norm, zero_last=False
         )
+        if config.value_slope:
+            with torch.no_grad():
+                self.value_head.last.bias.sub_(config.value_slope * torch.arange(config.bins))
         self.policy_head = Heads(
             1, d + e, config.policy_hidden, 2 * action, norm, zero_last=True
         )
