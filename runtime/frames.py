@@ -1,0 +1,137 @@
+"""The wire's frames: fixed-layout, versioned, little-endian records. Bytes in, records out.
+
+Everything that arrives is checked here for size, magic, version and kind; what it says is judged
+elsewhere. Knows no socket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+
+import numpy as np
+
+from runtime import h1
+
+MAGIC = b"EZMW"
+VERSION = 1
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    STATE = 1  # robot process -> everybody
+    TARGETS = 2  # commander -> robot process
+    REQUEST = 3  # anybody -> robot process
+    REPLY = 4  # robot process -> who asked
+
+
+class Verb(IntEnum):
+    """What a request asks for."""
+
+    ACQUIRE = 1
+    RELEASE = 2
+    MODE = 3  # argument: Mode
+    TASK = 4  # text: the task's name
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame of this wire."""
+
+
+_HEADER = [
+    ("magic", "S4"),
+    ("version", "<u2"),
+    ("kind", "<u2"),
+    ("seq", "<u8"),
+    ("stamp", "<f8"),  # s, the sender's monotonic clock
+]
+_LAYOUT: dict[Kind, np.dtype] = {
+    Kind.STATE: np.dtype(
+        [
+            *_HEADER,
+            ("mode", "u1"),
+            ("goal", "u1"),
+            ("commander", "u1"),
+            ("realtime", "u1"),
+            ("falls", "<u4"),
+            ("policy_ticks", "<u4"),
+            ("late_ticks", "<u4"),
+            ("slipped", "<u4"),
+            ("refused", "<u4"),
+            ("findings", "<u4"),
+            ("orientation", "<f8", 4),
+            ("angular_velocity", "<f8", 3),
+            ("joint_position", "<f8", 19),
+            ("joint_velocity", "<f8", 19),
+            ("joint_torque", "<f8", 19),
+            ("base_position", "<f8", 3),
+            ("base_linear_velocity", "<f8", 3),
+            ("target_position", "<f8", 19),
+            ("target_age", "<f8"),
+            ("reward", "<f8"),
+            ("reward_sum", "<f8"),
+            ("tick_us", "<f8"),
+            ("task", "S32"),
+            ("reason", "S64"),
+            ("fault", "S64"),
+        ]
+    ),
+    Kind.TARGETS: np.dtype(
+        [
+            *_HEADER,
+            ("position", "<f8", 19),
+            ("velocity", "<f8", 19),
+            ("torque", "<f8", 19),
+            ("stiffness", "<f8", 19),
+            ("damping", "<f8", 19),
+        ]
+    ),
+    Kind.REQUEST: np.dtype(
+        [
+            *_HEADER,
+            ("verb", "<u2"),
+            ("argument", "<u2"),
+            ("joints", "S16"),  # digest of the joint order
+            ("text", "S64"),
+        ]
+    ),
+    Kind.REPLY: np.dtype([*_HEADER, ("granted", "u1"), ("reason", "S255")]),
+}
+
+JOINTS = hashlib.sha256("\n".join(h1.JOINT_NAMES).encode()).hexdigest()[:16].encode()
+
+
+def blank(kind: Kind) -> np.ndarray:
+    """Return an empty frame of this kind: a record array of shape [1] to fill in."""
+    frame = np.zeros(1, _LAYOUT[kind])
+    frame["magic"], frame["version"], frame["kind"] = MAGIC, VERSION, kind
+    return frame
+
+
+def kind_of(data: bytes) -> Kind:
+    """Return what kind of frame these bytes claim to be, or raise FrameError."""
+    if len(data) < 8 or data[:4] != MAGIC:
+        raise FrameError(f"no frame of this wire: {len(data)} bytes starting {data[:8]!r}")
+    version, kind = int.from_bytes(data[4:6], "little"), int.from_bytes(data[6:8], "little")
+    if version != VERSION:
+        raise FrameError(f"wire version {version}, this side speaks {VERSION}")
+    if kind not in _LAYOUT:
+        raise FrameError(f"unknown kind of frame: {kind}")
+    return Kind(kind)
+
+
+def decode(data: bytes, kind: Kind) -> np.ndarray:
+    """Return the frame as a read-only record [1], or raise FrameError."""
+    found = kind_of(data)
+    if found is not kind:
+        raise FrameError(f"expected a {kind.name} frame, got {found.name}")
+    layout = _LAYOUT[kind]
+    if len(data) != layout.itemsize:
+        raise FrameError(f"{kind.name} frame of {len(data)} bytes, expected {layout.itemsize}")
+    return np.frombuffer(data, layout)
+
+
+def text(value: bytes) -> str:
+    """Return a fixed-width text field; what is not UTF-8 is replaced."""
+    return value.decode("utf-8", "replace")

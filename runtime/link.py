@@ -1,0 +1,232 @@
+"""The commander's end of the wire to the robot process: ZeroMQ, fixed-layout frames.
+
+Two sockets per endpoint: states come by SUB, newest only; targets and requests go by DEALER.
+Age is always counted on the receiver's clock. The other end is `server_link.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zmq
+
+from runtime import frames, keys
+from runtime.frames import FrameError, Kind, Verb
+from runtime.modes import Mode
+from runtime.state import JointTargets, RobotState
+
+REPLY_TIMEOUT = 1.0  # s
+
+
+class LinkError(RuntimeError):
+    """The wire cannot be opened, or the other side does not answer."""
+
+
+def addresses(endpoint: str) -> tuple[str, str]:
+    """Return the (state, command) addresses of an endpoint, or say what an endpoint looks like."""
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc" and rest:
+        if len(rest) > 90:
+            raise LinkError(f"ipc path of {len(rest)} characters: the system allows about 100")
+        return f"{endpoint}.state", f"{endpoint}.command"
+    host, _, port = rest.rpartition(":")
+    if scheme == "tcp" and host and port.isdigit() and 0 < int(port) < 65535:
+        return endpoint, f"tcp://{host}:{int(port) + 1}"
+    raise LinkError(f"endpoint '{endpoint}': expected ipc:///path/name or tcp://address:port")
+
+
+def is_private(endpoint: str) -> bool:
+    """Return True if only this machine can reach the endpoint."""
+    host = endpoint.partition("://")[2].rpartition(":")[0].strip("[]")
+    loopback = host in ("localhost", "::1") or host.startswith("127.")
+    return endpoint.startswith("ipc://") or loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest state frame, decoded."""
+
+    state: RobotState
+    mode: Mode
+    goal: Mode
+    seq: int
+    age: float  # s since it was received, on the receiver's clock
+    commander: bool  # somebody holds the lease
+    task: str
+    falls: int
+    reward: float  # of the last 20 ms, HumanoidBench's; simulation only
+    reward_sum: float
+    policy_ticks: int  # 20 ms windows in that sum
+    target_age: float  # s
+    target_position: np.ndarray  # [19] rad, as written to the drives after the guard
+    late_ticks: int  # 2 ms ticks the robot process missed
+    slipped: int  # physics steps real time wanted and simulation skipped
+    refused: int  # frames that were no frames, or not the commander's
+    findings: int  # guard findings so far
+    tick_us: float  # work in the last 2 ms tick
+    realtime: bool  # the process runs under SCHED_FIFO
+    reason: str  # of the last mode transition
+    fault: str  # the guard's last finding
+
+
+def _reading(record: np.void, received: float, now: float) -> Reading:
+    state = RobotState(
+        stamp=float(record["stamp"]),
+        orientation=record["orientation"],
+        angular_velocity=record["angular_velocity"],
+        joint_position=record["joint_position"],
+        joint_velocity=record["joint_velocity"],
+        joint_torque=record["joint_torque"],
+        base_position=record["base_position"],
+        base_linear_velocity=record["base_linear_velocity"],
+    )
+    return Reading(
+        state=state,
+        mode=Mode(int(record["mode"])),
+        goal=Mode(int(record["goal"])),
+        seq=int(record["seq"]),
+        age=now - received,
+        commander=bool(record["commander"]),
+        task=frames.text(record["task"]),
+        falls=int(record["falls"]),
+        reward=float(record["reward"]),
+        reward_sum=float(record["reward_sum"]),
+        policy_ticks=int(record["policy_ticks"]),
+        target_age=float(record["target_age"]),
+        target_position=record["target_position"],
+        late_ticks=int(record["late_ticks"]),
+        slipped=int(record["slipped"]),
+        refused=int(record["refused"]),
+        findings=int(record["findings"]),
+        tick_us=float(record["tick_us"]),
+        realtime=bool(record["realtime"]),
+        reason=frames.text(record["reason"]),
+        fault=frames.text(record["fault"]),
+    )
+
+
+class RobotClient:
+    """The commander's or an observer's end. Every method may be called from any thread."""
+
+    def __init__(self, endpoint: str, name: str = "client", *, key_dir: str = "") -> None:
+        self.endpoint, self.name = endpoint, name
+        state, command = addresses(endpoint)
+        self._lock = threading.RLock()
+        self._context = zmq.Context()
+        self._states = self._context.socket(zmq.SUB)
+        self._states.setsockopt(zmq.CONFLATE, 1)
+        self._states.setsockopt(zmq.SUBSCRIBE, b"")
+        self._commands = self._context.socket(zmq.DEALER)
+        self._commands.setsockopt(zmq.SNDHWM, 8)
+        for socket, address in ((self._states, state), (self._commands, command)):
+            socket.setsockopt(zmq.LINGER, 0)
+            if key_dir:
+                keys.secure_client(socket, Path(key_dir))
+            socket.connect(address)
+        self._targets = frames.blank(Kind.TARGETS)
+        self._record: np.void | None = None
+        self._received = 0.0
+        self._replies: dict[int, tuple[bool, str]] = {}
+        self._count = itertools.count(1)
+
+    def reading(self) -> Reading | None:
+        """Return the newest reading, or None before the first; never blocks."""
+        with self._lock:
+            while True:
+                try:
+                    record = frames.decode(self._states.recv(zmq.NOBLOCK), Kind.STATE)[0]
+                except zmq.Again:
+                    break
+                except FrameError:
+                    continue
+                if max(record["mode"], record["goal"]) > max(Mode):
+                    continue
+                self._record, self._received = record, time.monotonic()
+            if self._record is None:
+                return None
+            return _reading(self._record, self._received, time.monotonic())
+
+    def state(self) -> RobotState | None:
+        """Return the newest robot state, or None before the first; never blocks."""
+        reading = self.reading()
+        return None if reading is None else reading.state
+
+    def wait(self, timeout: float) -> Reading:
+        """Wait for a new reading; raise LinkError when none comes in time."""
+        before = self.reading()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            reading = self.reading()
+            if reading is not None and (before is None or reading.seq != before.seq):
+                return reading
+            time.sleep(0.0005)
+        raise LinkError(f"no state from the robot process at {self.endpoint} within {timeout:g} s")
+
+    def send_targets(self, targets: JointTargets) -> None:
+        """Send targets; they count only while this client holds the lease. Never blocks."""
+        frame = self._targets
+        with self._lock:
+            frame["seq"], frame["stamp"] = targets.seq, targets.stamp
+            for name in ("position", "velocity", "torque", "stiffness", "damping"):
+                frame[name] = getattr(targets, name)
+            self._send(frame)
+
+    def acquire(self) -> tuple[bool, str]:
+        """Ask for the lease; return (granted, why not)."""
+        return self._ask(Verb.ACQUIRE, text=self.name)
+
+    def release(self) -> tuple[bool, str]:
+        """Give the lease back; the robot goes to damping."""
+        return self._ask(Verb.RELEASE)
+
+    def request_mode(self, mode: Mode) -> tuple[bool, str]:
+        """Ask for a mode; ESTOP is granted to anybody."""
+        return self._ask(Verb.MODE, argument=int(mode))
+
+    def set_task(self, task: str) -> tuple[bool, str]:
+        """Tell a simulator which task to score."""
+        return self._ask(Verb.TASK, text=task)
+
+    def close(self) -> None:
+        """Close the sockets; the lease ends by itself."""
+        with self._lock:
+            self._states.close()
+            self._commands.close()
+            self._context.term()
+
+    def _ask(self, verb: Verb, *, argument: int = 0, text: str = "") -> tuple[bool, str]:
+        frame, number = frames.blank(Kind.REQUEST), next(self._count)
+        frame["seq"], frame["stamp"] = number, time.monotonic()
+        frame["verb"], frame["argument"] = verb, argument
+        frame["joints"], frame["text"] = frames.JOINTS, text.encode()[:64]
+        with self._lock:
+            self._send(frame)
+        deadline = time.monotonic() + REPLY_TIMEOUT
+        while time.monotonic() < deadline:
+            with self._lock:
+                self._collect()
+                if number in self._replies:
+                    return self._replies.pop(number)
+            time.sleep(0.0005)
+        return False, f"the robot process at {self.endpoint} does not answer"
+
+    def _send(self, frame: np.ndarray) -> None:
+        with contextlib.suppress(zmq.Again):  # nobody there: dropped, the watchdogs do the rest
+            self._commands.send(frame.tobytes(), zmq.NOBLOCK)
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                reply = frames.decode(self._commands.recv(zmq.NOBLOCK), Kind.REPLY)[0]
+            except zmq.Again:
+                return
+            except FrameError:
+                continue
+            answer = bool(reply["granted"]), frames.text(reply["reason"])
+            self._replies[int(reply["seq"])] = answer

@@ -1,0 +1,268 @@
+"""One run of a policy on a robot: start the processes, watch them, report. No ROS.
+
+The exit code is 0 only if the control line really ran: the robot was in POLICY, targets flowed at
+the control rate, and both ends closed properly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.link import LinkError, Reading, RobotClient
+from runtime.loop import ControlLoop, LoopStats
+from runtime.modes import Mode
+from runtime.observation import task_index
+from runtime.policy import Policy, PolicyError, load_policy
+from runtime.processes import RobotProcess
+from runtime.spec import SpecError
+from runtime.state import Command
+
+START_TIMEOUT = 20.0  # s for each step of the start
+STATUS_PERIOD = 0.5  # s
+FILM_TIMEOUT = 600.0  # s to draw the film after the run
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What `runtime/run.py` can be told; `server` takes words for the robot process, by commas."""
+
+    policy: str = "models/h1/policy.onnx"
+    task: str = "stand"
+    robot: str = "mujoco"  # or unitree
+    duration: float = 20.0  # s in POLICY
+    heading: float = 0.0  # rad
+    engine: str = "ort"  # or tensorrt
+    video: str = ""  # write a film to this .mp4
+    view: bool = False  # open a window
+    server: str = ""  # e.g. guard.rate_limit=20,modes.auto_reset=false
+    status: bool = True  # the live line
+
+
+class SignalError(Exception):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def run(config: RunConfig) -> int:
+    """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 128 + n signal n."""
+    try:
+        with _signals():
+            policy = _load(config)
+            return _with_robot(config, policy)
+    except (PolicyError, SpecError) as error:
+        print(f"cannot run: {error}", file=sys.stderr)
+        return 2
+    except LinkError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    except SignalError as stop:
+        print(f"stopped by {stop}", file=sys.stderr)
+        return 128 + stop.number
+
+
+def _load(config: RunConfig) -> Policy:
+    policy = load_policy(config.policy, engine=config.engine)
+    task_index(config.task, policy.spec)
+    if config.robot != "mujoco" and policy.spec.sim_only:
+        raise SpecError(f"the policy needs {list(policy.spec.sim_only)}: no robot measures that")
+    return policy
+
+
+def _with_robot(config: RunConfig, policy: Policy) -> int:
+    """Start the processes around one drive, and end them whatever happens in it."""
+    words = [f"task={config.task}", *filter(None, config.server.split(","))]
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(RobotProcess(config.robot, *words))
+        client = RobotClient(process.endpoint, "runtime/run.py")
+        stack.callback(client.close)
+        for helper in _helpers(config, process.endpoint):
+            stack.callback(_end_helper, helper)
+        stack.callback(client.request_mode, Mode.DAMPING)
+        loop = ControlLoop(policy, client, Command(config.task, config.heading))
+        stack.callback(loop.stop)
+        return _drive(config, process, client, loop)
+
+
+def _drive(config: RunConfig, process: RobotProcess, client: RobotClient, loop: ControlLoop) -> int:
+    """Bring the robot into POLICY, stay there for the duration, report."""
+    _first_reading(process, client)
+    _must("lease", client.acquire())
+    loop.start()
+    base = _enter(config, process, client, loop)
+    loop.reset_stats()
+    interrupted: SignalError | None = None
+    begin = time.monotonic()
+    before, in_policy, next_status = begin, 0.0, begin
+    try:
+        while (now := time.monotonic()) - begin < config.duration:
+            reading = _check(process, client, loop)
+            in_policy += (now - before) * (reading.mode is Mode.POLICY)
+            before = now
+            if config.robot == "mujoco" and reading.goal is Mode.DAMPING:
+                client.request_mode(Mode.POLICY)  # the guard let go: start again, in simulation
+            if config.status and now >= next_status:
+                _show_status(reading, loop.stats(), now - begin)
+                next_status = now + STATUS_PERIOD
+            time.sleep(min(0.02, config.duration))
+    except SignalError as stop:
+        interrupted = stop
+    report = summary(config, loop.stats(), base, client.reading() or base)
+    _clear_status(config)
+    print(json.dumps(report), flush=True)
+    if interrupted is not None:
+        raise interrupted
+    last = client.reading() or base
+    flowed = report["control_hz"] * loop.period > 0.8 and last.target_age < 0.2
+    return 0 if flowed and in_policy > 0.0 and not loop.error else 1
+
+
+def summary(config: RunConfig, stats: LoopStats, base: Reading, last: Reading) -> dict[str, Any]:
+    """Return the last line's figures, counted since POLICY was entered."""
+    total = last.reward_sum - base.reward_sum
+    return {
+        "task": config.task,
+        "seconds": round(stats.seconds, 3),
+        "falls": last.falls - base.falls,
+        "return": None if math.isnan(total) else round(total, 2),
+        "control_hz": round(stats.hz, 3),
+        "deadline_misses": stats.deadline_misses,
+        "tick_us_p50": round(stats.tick_us_p50, 1),
+        "tick_us_p99": round(stats.tick_us_p99, 1),
+        "policy": config.policy,
+        "transport": "zmq",
+    }
+
+
+def _first_reading(process: RobotProcess, client: RobotClient) -> Reading:
+    """Wait for the robot process to speak; say why it ended if it did."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(LinkError):
+            return client.wait(0.2)
+        if not process.alive():
+            raise LinkError(process.complaint() or "the robot process ended at once")
+    raise LinkError(f"the robot process said nothing within {START_TIMEOUT:g} s")
+
+
+def _enter(
+    config: RunConfig, process: RobotProcess, client: RobotClient, loop: ControlLoop
+) -> Reading:
+    """Ask for POLICY and wait for it; a real robot takes every step only after Enter."""
+    if config.robot == "mujoco":
+        _must("POLICY", client.request_mode(Mode.POLICY))
+    else:
+        for mode in (Mode.DAMPING, Mode.RAMP, Mode.POLICY):
+            input(f"[Enter] for {mode.name}, Ctrl-C for damping ")
+            _must(mode.name, client.request_mode(mode))
+            if mode is Mode.RAMP:
+                _until(Mode.HOLD, process, client, loop)
+    return _until(Mode.POLICY, process, client, loop)
+
+
+def _until(mode: Mode, process: RobotProcess, client: RobotClient, loop: ControlLoop) -> Reading:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        reading = _check(process, client, loop)
+        if reading.mode is mode:
+            return reading
+        time.sleep(0.002)
+    raise LinkError(f"{mode.name} not reached: {reading.mode.name} ({reading.reason})")
+
+
+def _check(process: RobotProcess, client: RobotClient, loop: ControlLoop) -> Reading:
+    """Return the newest reading; raise LinkError if either end is gone."""
+    reading = client.reading()
+    if not process.alive():
+        raise LinkError(f"the robot process ended: {process.complaint()}")
+    if loop.error:
+        raise LinkError(f"the control loop ended: {loop.error}")
+    if reading is None or reading.age > START_TIMEOUT:
+        raise LinkError("the robot process is silent")
+    if reading.mode is Mode.ESTOP:
+        raise LinkError(f"ESTOP: {reading.reason}, {reading.fault}")
+    return reading
+
+
+def _must(what: str, answer: tuple[bool, str]) -> None:
+    if not answer[0]:
+        raise LinkError(f"{what} refused: {answer[1]}")
+
+
+def status_line(reading: Reading, stats: LoopStats, seconds: float) -> str:
+    """Return one line about now: mode, task, height, speed, rate, latency."""
+    speed = math.hypot(*reading.state.base_linear_velocity[:2])
+    return (
+        f"{seconds:6.1f} s  {reading.mode.name:<11} {reading.task:<6} "
+        f"height {reading.state.base_position[2]:5.2f} m  speed {speed:5.2f} m/s  "
+        f"{stats.hz:5.1f} Hz  tick {stats.tick_us_p50:4.0f}/{stats.tick_us_p99:5.0f} us  "
+        f"missed {stats.deadline_misses}  falls {reading.falls}  reward {reading.reward:5.3f}"
+    )
+
+
+def _show_status(reading: Reading, stats: LoopStats, seconds: float) -> None:
+    line = status_line(reading, stats, seconds)
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{line}", end="", flush=True)
+    else:
+        print(line, flush=True)
+
+
+def _clear_status(config: RunConfig) -> None:
+    if config.status and sys.stdout.isatty():
+        print()
+
+
+def _helpers(config: RunConfig, endpoint: str) -> list[subprocess.Popen[bytes]]:
+    """Start the film maker and the window, each a process of its own that only listens."""
+    words = []
+    if config.video:
+        words.append(["runtime.record", f"video={config.video}"])
+    if config.view:
+        words.append(["runtime.viewer"])
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", *word, f"endpoint={endpoint}", f"parent={os.getpid()}"],
+            start_new_session=True,
+        )
+        for word in words
+    ]
+
+
+def _end_helper(helper: subprocess.Popen[bytes]) -> None:
+    if helper.poll() is None:
+        helper.send_signal(signal.SIGINT)
+    try:
+        helper.wait(FILM_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        helper.kill()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into SignalError; later ones wait for the clean end."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def handler(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise SignalError(number)
+
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
