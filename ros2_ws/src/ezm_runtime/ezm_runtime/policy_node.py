@@ -66,6 +66,7 @@ class PolicyNode(LifecycleNode):
         self._command = Command(self._get("task"), self._get("heading"))
         self._turn, self._turn_until = 0.0, 0.0  # rad/s, monotonic s
         self._published = -1
+        self._counting = False
         self._state_out = self.create_publisher(String, "~/state", LATCHED)
         self._health_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._joints_out = self.create_lifecycle_publisher(JointState, "/joint_states", SENSOR)
@@ -113,6 +114,7 @@ class PolicyNode(LifecycleNode):
             self.client.release()
             return FAILURE
         self.loop = ControlLoop(self.policy, self.client, self._command)
+        self._counting = False
         self.loop.start()
         self._stream = self.create_timer(0.5 * self.policy.spec.control_dt, self._publish)
         self.phase = "active"
@@ -242,6 +244,9 @@ class PolicyNode(LifecycleNode):
         if loop is None or loop.reading is None or loop.reading.seq == self._published:
             return
         self._published = loop.reading.seq
+        if loop.reading.mode is Mode.POLICY and not self._counting:
+            loop.reset_stats()  # what is reported is the policy's time, not the way to it
+            self._counting = True
         stamp = self.get_clock().now().to_msg()
         self._joints_out.publish(convert.joint_state_message(loop.reading.state, stamp))
         self._imu_out.publish(convert.imu_message(loop.reading.state, stamp))
@@ -254,8 +259,7 @@ class PolicyNode(LifecycleNode):
     def _report(self) -> None:
         """Publish ~/state; end if the robot process has gone."""
         reading = self.client.reading() if self.client is not None else None
-        stats = self.loop.stats() if self.loop is not None else None
-        record = report.state_record(self.phase, reading, stats, self._command)
+        record = report.state_record(self.phase, reading, self.loop, self._command)
         self._state_out.publish(String(data=json.dumps(record)))
         if reading is not None and reading.age > self._get("robot_timeout"):
             self.ended = f"no word from the robot process for {reading.age:.1f} s"
@@ -267,8 +271,7 @@ class PolicyNode(LifecycleNode):
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         reading = self.client.reading() if self.client is not None else None
-        stats = self.loop.stats() if self.loop is not None else None
-        message.status = report.diagnostics(self.get_name(), reading, stats, self.policy)
+        message.status = report.diagnostics(self.get_name(), reading, self.loop, self.policy)
         self._health_out.publish(message)
 
 

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from ezm_runtime.convert import diagnostic
 from runtime.link import Reading
-from runtime.loop import LoopStats
+from runtime.loop import ControlLoop
 from runtime.modes import Mode
 from runtime.policy import Policy
 from runtime.state import Command
@@ -21,12 +21,11 @@ STALE = 0.2  # s, age of the robot's state from which the node calls itself ill
 
 
 def state_record(
-    lifecycle: str, reading: Reading | None, stats: LoopStats | None, command: Command | None
+    lifecycle: str, reading: Reading | None, loop: ControlLoop | None, command: Command
 ) -> dict[str, Any]:
     """Return what ~/state says, ready for JSON: unknown numbers are None."""
-    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None}
-    if command is not None:
-        record |= {"task": command.task, "heading": round(float(command.heading), 4)}
+    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None, "task": command.task}
+    record["heading"] = round(float(command.heading), 4)
     if reading is not None:
         velocity = reading.state.base_linear_velocity
         record |= {
@@ -40,7 +39,8 @@ def state_record(
             "state_age_ms": round(reading.age * 1e3, 3),
             "fault": reading.fault,
         }
-    if stats is not None:
+    if loop is not None:
+        stats = loop.stats()
         record |= {
             "ticks": stats.ticks,
             "hz": _known(stats.hz),
@@ -48,18 +48,19 @@ def state_record(
             "tick_us_p50": _known(stats.tick_us_p50, 1),
             "tick_us_p99": _known(stats.tick_us_p99, 1),
             "bad_observations": stats.bad_observations,
-            "error": stats.error,
+            "stale_ticks": stats.stale_ticks,
+            "error": loop.error,
         }
     return record
 
 
 def diagnostics(
-    name: str, reading: Reading | None, stats: LoopStats | None, policy: Policy | None
+    name: str, reading: Reading | None, loop: ControlLoop | None, policy: Policy | None
 ) -> list[DiagnosticStatus]:
     """Return the lines of /diagnostics: robot, control loop, policy."""
     lines = [_robot(name, reading)]
-    if stats is not None:
-        lines.append(_loop(name, stats))
+    if loop is not None:
+        lines.append(_loop(name, loop))
     if policy is not None:
         values: dict[str, object] = {"tasks": " ".join(policy.spec.tasks)}
         values |= {key: value for key, value in policy.spec.provenance.items()}
@@ -91,10 +92,11 @@ def _robot(name: str, reading: Reading | None) -> DiagnosticStatus:
     return diagnostic(label, level, said, values)
 
 
-def _loop(name: str, stats: LoopStats) -> DiagnosticStatus:
+def _loop(name: str, loop: ControlLoop) -> DiagnosticStatus:
+    stats = loop.stats()
     level, said = DiagnosticStatus.OK, f"{stats.hz:.1f} Hz"
-    if stats.error:
-        level, said = DiagnosticStatus.ERROR, stats.error
+    if loop.error:
+        level, said = DiagnosticStatus.ERROR, loop.error
     elif stats.deadline_misses:
         level = DiagnosticStatus.WARN
     values = {
@@ -104,7 +106,9 @@ def _loop(name: str, stats: LoopStats) -> DiagnosticStatus:
         "tick_us_p50": stats.tick_us_p50,
         "tick_us_p99": stats.tick_us_p99,
         "tick_us_max": stats.tick_us_max,
-        "state_age_ms_p50": stats.state_age_ms_p50,
+        "state_age_us_p99": stats.state_age_us_p99,
+        "late_us_p99": stats.late_us_p99,
+        "stale_ticks": stats.stale_ticks,
         "bad_observations": stats.bad_observations,
     }
     return diagnostic(f"{name}: control loop", level, said, values)
