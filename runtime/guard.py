@@ -7,13 +7,13 @@ and a counter. Knows no robot, no wire, no policy and no mode.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from runtime import h1
-from runtime.observation import gravity_of
 from runtime.state import JointTargets, RobotState
 
 
@@ -133,8 +133,10 @@ def check_velocity(velocity: np.ndarray, factor: float) -> Finding | None:
 
 def check_tilt(orientation: np.ndarray, limit: float) -> Finding | None:
     """Find a pelvis that leans more than `limit` rad away from the vertical."""
-    cosine = -float(gravity_of(orientation)[2])
-    return check_above("tilt", float(np.arccos(min(1.0, max(-1.0, cosine)))), limit)
+    w, x, y, z = orientation.tolist()
+    norm = w * w + x * x + y * y + z * z
+    cosine = (w * w + z * z - x * x - y * y) / norm if norm > 0.0 else math.nan
+    return check_above("tilt", math.acos(min(1.0, max(-1.0, cosine))), limit)
 
 
 def clamp_position(position: np.ndarray, margin: float) -> tuple[np.ndarray, Finding | None]:
@@ -184,6 +186,7 @@ class Guard:
 
     config: GuardConfig
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MONITORS, 0))
+    total: int = 0  # of all counts
     last: Finding | None = None
     _previous: np.ndarray | None = None  # rad, the targets written last
     _tilted: bool = False
@@ -249,5 +252,6 @@ class Guard:
         if finding is None or action is Action.OFF:
             return
         self.counts[finding.monitor] += 1
+        self.total += 1
         self.last = finding
         self._verdict = max(self._verdict, action)

@@ -55,7 +55,7 @@ class LoopStats:
     tick_us_max: float
     late_us_p50: float  # wake-up after the deadline
     late_us_p99: float
-    state_age_us_p50: float  # since the state was received
+    state_age_us_p50: float  # from the robot's stamp to the targets; same machine only
     state_age_us_p99: float
 
 
@@ -191,8 +191,8 @@ class ControlLoop:
             self._ticks += 1
             self._begin = deadline if self._ticks == 1 else self._begin
             self._last = deadline
-            age = self.reading.age if self.reading is not None else 0.0
-            self._books.append((now - woke, woke - deadline, age))
+            stamp = woke if self.reading is None else self.reading.state.stamp
+            self._books.append((now - woke, woke - deadline, now - stamp))
             missed = max(0, int((now - deadline) / self.period))  # skipped, never caught up
             self._misses += missed
             deadline += (1 + missed) * self.period

@@ -14,6 +14,8 @@ import numpy as np
 from runtime.spec import PolicySpec, SpecError
 from runtime.state import Command, RobotState
 
+Fill = Callable[[np.ndarray, RobotState, Command, "Memory"], None]
+
 
 @dataclass(slots=True)
 class Memory:
@@ -27,6 +29,8 @@ class Memory:
     previous_action: np.ndarray  # [..., 19]
     frames: np.ndarray  # [..., H, F] float32
     fresh: np.ndarray  # [...] bool: no frame since the last reset
+    frame: np.ndarray  # [..., F] unscaled, filled anew at every tick
+    parts: tuple[tuple[Fill, np.ndarray], ...]  # each block's function and its view of `frame`
     scale: np.ndarray  # [F]
     index: np.ndarray  # [observation_size]
     pose: np.ndarray  # [19] rad
@@ -42,11 +46,17 @@ class Memory:
             for i, item in enumerate(spec.observation)
             for age in range(item.history)
         ]
+        frame = np.zeros((*batch_shape, width))
         return cls(
             spec=spec,
             previous_action=np.zeros((*batch_shape, len(spec.joint_names))),
             frames=np.zeros((*batch_shape, depth, width), np.float32),
             fresh=np.ones(batch_shape, bool),
+            frame=frame,
+            parts=tuple(
+                (FILL[item.name], frame[..., starts[i] : starts[i + 1]])
+                for i, item in enumerate(spec.observation)
+            ),
             scale=np.concatenate([np.full(item.size, item.scale) for item in spec.observation]),
             index=np.concatenate(picks),
             pose=np.asarray(spec.default_pose),
@@ -67,20 +77,16 @@ def observe(state: RobotState, command: Command, spec: PolicySpec, memory: Memor
     """
     if memory.spec is not spec and memory.spec.observation != spec.observation:
         raise SpecError("observe: this memory was made for another observation layout")
-    batch = memory.fresh.shape
-    parts = [
-        np.broadcast_to(_BLOCK[item.name](state, command, memory), (*batch, item.size))
-        for item in spec.observation
-    ]
-    frame = (np.concatenate(parts, axis=-1) * memory.scale).astype(np.float32)
+    for fill, part in memory.parts:
+        fill(part, state, command, memory)
+    frame = (memory.frame * memory.scale).astype(np.float32)
     frames = memory.frames
+    frames[..., :-1, :] = frames[..., 1:, :]
+    frames[..., -1, :] = frame
     if memory.fresh.any():
         frames[memory.fresh] = frame[memory.fresh][..., None, :]
         memory.fresh[...] = False
-        # rows that were not fresh are shifted below; a filled row may be shifted too
-    frames[..., :-1, :] = frames[..., 1:, :]
-    frames[..., -1, :] = frame
-    return frames.reshape(*batch, -1)[..., memory.index]
+    return frames.reshape(*memory.fresh.shape, -1)[..., memory.index]
 
 
 def remember(memory: Memory, action: np.ndarray) -> None:
@@ -97,45 +103,80 @@ def task_index(task: str, spec: PolicySpec) -> int:
 
 def yaw_of(orientation: np.ndarray) -> np.ndarray:
     """Return the yaw [...] of quaternions [..., 4] w x y z, rad."""
-    w, x, y, z = np.moveaxis(orientation, -1, 0)
+    w, x, y, z = (orientation[..., i] for i in range(4))
     return np.arctan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z)
 
 
 def gravity_of(orientation: np.ndarray) -> np.ndarray:
     """Return the world's down direction [..., 3] in the frame of quaternions [..., 4] w x y z."""
-    w, x, y, z = np.moveaxis(orientation, -1, 0)
-    down = np.stack(
-        [2.0 * (w * y - x * z), -2.0 * (y * z + w * x), x * x + y * y - w * w - z * z], axis=-1
-    )
-    return down / (w * w + x * x + y * y + z * z)[..., None]
+    down = np.empty((*orientation.shape[:-1], 3))
+    _gravity_into(down, orientation)
+    return down
 
 
-def _heading(state: RobotState, command: Command, memory: Memory) -> np.ndarray:
+def _gravity_into(down: np.ndarray, orientation: np.ndarray) -> None:
+    w, x, y, z = (orientation[..., i] for i in range(4))
+    ww, xx, yy, zz = w * w, x * x, y * y, z * z
+    norm = ww + xx + yy + zz
+    down[..., 0] = 2.0 * (w * y - x * z) / norm
+    down[..., 1] = -2.0 * (y * z + w * x) / norm
+    down[..., 2] = (xx + yy - ww - zz) / norm
+
+
+def _gravity(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    _gravity_into(out, state.orientation)
+
+
+def _angular_velocity(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    out[...] = state.angular_velocity
+
+
+def _heading(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
     error = yaw_of(state.orientation) - command.heading
-    return np.stack([np.sin(error), np.cos(error)], axis=-1)
+    out[..., 0], out[..., 1] = np.sin(error), np.cos(error)
 
 
-def _task(state: RobotState, command: Command, memory: Memory) -> np.ndarray:
+def _joint_position(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    np.subtract(state.joint_position, memory.pose, out=out)
+
+
+def _joint_velocity(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    out[...] = state.joint_velocity
+
+
+def _previous_action(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    out[...] = memory.previous_action
+
+
+def _task(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
     task = command.task
-    index = task_index(task, memory.spec) if isinstance(task, str) else np.asarray(task)
-    return np.asarray(index)[..., None] == np.arange(len(memory.spec.tasks))
+    index = np.asarray(task_index(task, memory.spec) if isinstance(task, str) else task)
+    out[...] = index[..., None] == np.arange(len(memory.spec.tasks))
 
 
-def _velocity_in_yaw_frame(state: RobotState, command: Command, memory: Memory) -> np.ndarray:
-    yaw = yaw_of(state.orientation)
+def _base_height(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    out[...] = state.base_position[..., 2:3]
+
+
+def _base_linear_velocity(
+    out: np.ndarray, state: RobotState, command: Command, memory: Memory
+) -> None:
+    """World velocity turned into the frame that shares the pelvis's yaw only."""
+    yaw, velocity = yaw_of(state.orientation), state.base_linear_velocity
     cos, sin = np.cos(yaw), np.sin(yaw)
-    vx, vy, vz = np.moveaxis(state.base_linear_velocity, -1, 0)
-    return np.stack([cos * vx + sin * vy, cos * vy - sin * vx, vz], axis=-1)
+    out[..., 0] = cos * velocity[..., 0] + sin * velocity[..., 1]
+    out[..., 1] = cos * velocity[..., 1] - sin * velocity[..., 0]
+    out[..., 2] = velocity[..., 2]
 
 
-_BLOCK: dict[str, Callable[[RobotState, Command, Memory], np.ndarray]] = {
-    "gravity": lambda state, command, memory: gravity_of(state.orientation),
-    "angular_velocity": lambda state, command, memory: state.angular_velocity,
+FILL: dict[str, Fill] = {
+    "gravity": _gravity,
+    "angular_velocity": _angular_velocity,
     "heading": _heading,
-    "joint_position": lambda state, command, memory: state.joint_position - memory.pose,
-    "joint_velocity": lambda state, command, memory: state.joint_velocity,
-    "previous_action": lambda state, command, memory: memory.previous_action,
+    "joint_position": _joint_position,
+    "joint_velocity": _joint_velocity,
+    "previous_action": _previous_action,
     "task": _task,
-    "base_height": lambda state, command, memory: state.base_position[..., 2:3],
-    "base_linear_velocity": _velocity_in_yaw_frame,
+    "base_height": _base_height,
+    "base_linear_velocity": _base_linear_velocity,
 }

@@ -17,13 +17,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime import frames, h1
+from runtime import h1
 from runtime.cli import ConfigError, parse_or_exit
-from runtime.frames import Kind, Verb
+from runtime.frames import Verb
 from runtime.guard import Guard, GuardConfig
 from runtime.keys import KeyFileError
 from runtime.link import LinkError
 from runtime.modes import STIFF, Mode, ModeConfig, ModeMachine, Setpoints
+from runtime.publisher import StatePublisher
 from runtime.robot import Robot, RobotError
 from runtime.server_link import Request, RobotServerLink
 from runtime.state import JointTargets, RobotState
@@ -89,20 +90,19 @@ class RobotServer:
         self.falls = self.late_ticks = self.seq = 0
         self.realtime = False
         self._wanted: JointTargets | None = None
-        self._heard = -math.inf  # s, when the wanted targets arrived
+        self.heard = -math.inf  # s, when the wanted targets arrived
         self._arrived = False  # in this tick
         self._was_fallen = False
         self._mode = Mode.ZERO_TORQUE
-        self._frame = frames.blank(Kind.STATE)
-        self._tick_us = 0.0
+        self.publisher = StatePublisher(link)
+        self.tick_us = 0.0
 
     def tick(self, now: float, ticks: int = 1) -> None:
         """Do everything once; `ticks` periods have passed since the last time."""
         self._serve(now)
         state = self.robot.read()
-        age = now - self._heard
-        in_policy = self.machine.mode is Mode.POLICY
-        verdict = self.guard.watch(state, now - state.stamp, age if in_policy else None)
+        age = now - self.heard if self.machine.mode is Mode.POLICY else None
+        verdict = self.guard.watch(state, now - state.stamp, age)
         fallen = self._count_fall()
         ready = self._arrived and self._near(state)
         mode = self.machine.update(now, verdict=verdict, ready=ready, fallen=fallen)
@@ -113,8 +113,8 @@ class RobotServer:
             targets = self.guard.apply(targets, state, DT * ticks)
         self.robot.write(targets, ticks)
         self.seq += 1
-        self._publish(now, state, targets, age)
-        self._tick_us = (time.monotonic() - now) * 1e6
+        self.publisher.publish(self, state, targets, now)
+        self.tick_us = (time.monotonic() - now) * 1e6
 
     def stop(self, reason: str) -> None:
         """Go to damping for good."""
@@ -125,7 +125,7 @@ class RobotServer:
         for message in self.link.receive(now):
             if isinstance(message, JointTargets):
                 if self.guard.admit(message):
-                    self._wanted, self._heard, self._arrived = message, now, True
+                    self._wanted, self.heard, self._arrived = message, now, True
             else:
                 granted, reason = self._answer(message, now)
                 self.link.reply(message, granted, reason)
@@ -173,39 +173,6 @@ class RobotServer:
         if mode not in STIFF:
             self.guard.forget()
         self._mode = mode
-
-    def _publish(self, now: float, state: RobotState, targets: JointTargets, age: float) -> None:
-        frame, link, robot = self._frame, self.link, self.robot
-        frame["seq"], frame["stamp"] = self.seq, state.stamp
-        frame["mode"], frame["goal"] = self.machine.mode, self.machine.goal
-        frame["commander"] = bool(link.commander(now))
-        frame["realtime"] = self.realtime
-        frame["falls"], frame["late_ticks"] = self.falls, self.late_ticks
-        frame["refused"] = min(link.refused, 2**32 - 1)
-        frame["findings"] = min(sum(self.guard.counts.values()), 2**32 - 1)
-        for name in _STATE_FIELDS:
-            frame[name] = getattr(state, name)
-        frame["target_position"], frame["target_age"] = targets.position, age
-        frame["policy_ticks"] = getattr(robot, "windows", 0)
-        frame["reward"] = getattr(robot, "reward", math.nan)
-        frame["reward_sum"] = getattr(robot, "reward_sum", math.nan)
-        frame["slipped"] = getattr(robot, "slipped", 0)
-        frame["tick_us"] = self._tick_us
-        frame["task"] = self.task.encode()[:32]
-        frame["reason"] = self.machine.reason.encode()[:64]
-        frame["fault"] = str(self.guard.last or "").encode()[:64]
-        link.publish(frame)
-
-
-_STATE_FIELDS = (
-    "orientation",
-    "angular_velocity",
-    "joint_position",
-    "joint_velocity",
-    "joint_torque",
-    "base_position",
-    "base_linear_velocity",
-)
 
 
 def run(server: RobotServer, config: ServerConfig, stopping: Any) -> None:

@@ -71,11 +71,9 @@ class RobotServerLink:
     def receive(self, now: float, limit: int = 64) -> Iterator[JointTargets | Request]:
         """Yield what has arrived, at most `limit` frames: the commander's targets, all requests."""
         for _ in range(limit):
-            try:
-                parts = self._commands.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if not int(self._commands.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
-            message = self._accept(parts, now)
+            message = self._accept(self._commands.recv_multipart(zmq.NOBLOCK), now)
             if message is None:
                 self.refused += 1
             else:

@@ -6,6 +6,7 @@ Every array may carry leading batch dimensions, written `...` below.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,11 @@ JOINTS = 19
 
 def _unknown() -> np.ndarray:
     return np.full(3, np.nan)
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Return True for finite numbers below 1e150: their squares add up to a finite number."""
+    return math.isfinite(float(np.vdot(array, array)))
 
 
 def _zeros() -> np.ndarray:
@@ -38,7 +44,7 @@ class RobotState:
     def finite(self) -> bool:
         """True if everything that every robot can measure is a finite number."""
         arrays = (self.orientation, self.angular_velocity, self.joint_position, self.joint_velocity)
-        return all(bool(np.isfinite(array).all()) for array in arrays)
+        return all(_finite(array) for array in arrays)
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ class JointTargets:
     def finite(self) -> bool:
         """True if all five rows are complete and finite."""
         rows = (self.position, self.velocity, self.torque, self.stiffness, self.damping)
-        return all(row.shape == (JOINTS,) and bool(np.isfinite(row).all()) for row in rows)
+        return all(row.shape == (JOINTS,) and _finite(row) for row in rows)
 
     def copy(self) -> JointTargets:
         """Return an independent copy."""
