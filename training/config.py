@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from training.mcts import SearchConfig
+
+Config = TypeVar("Config")
 
 
 class ConfigError(ValueError):
@@ -256,35 +258,38 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def _tuples(kind: Any, value: Any) -> Any:
+def rebuild(kind: Any, values: dict[str, Any]) -> Any:
     """Rebuild the dataclass `kind` from plain containers (lists become tuples)."""
-    if dataclasses.is_dataclass(kind):
-        defaults = {f.name: f for f in dataclasses.fields(kind)}
-        unknown = set(value) - set(defaults)
-        if unknown:
-            raise ConfigError(f"unknown keys {sorted(unknown)}; there are {sorted(defaults)}")
-        parts = {
-            name: _tuples(type(getattr(PRESETS["hb_medium"], name, None)), item)
-            if isinstance(item, dict)
-            else (tuple(item) if isinstance(item, list) else item)
-            for name, item in value.items()
-        }
-        return kind(**parts)
-    return value
+    kinds = get_type_hints(kind)
+    unknown = set(values) - set(kinds)
+    if unknown:
+        raise ConfigError(f"unknown keys {sorted(unknown)}; there are {sorted(kinds)}")
+    parts = {
+        name: rebuild(kinds[name], item)
+        if isinstance(item, dict)
+        else (tuple(item) if isinstance(item, list) else item)
+        for name, item in values.items()
+    }
+    return kind(**parts)
 
 
-def to_dict(config: TrainConfig) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """Return the configuration as JSON-ready containers."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:
     """Rebuild a configuration saved by `to_dict`; unknown keys are refused."""
-    return _tuples(TrainConfig, values)
+    return rebuild(TrainConfig, values)
 
 
 def load_config(arguments: list[str]) -> TrainConfig:
-    """Build the configuration from `key=value` words, e.g. `preset=debug optim.lr=1e-3`.
+    """Build the configuration from `key=value` words, e.g. `preset=debug optim.lr=1e-3`."""
+    return choose(arguments, PRESETS, "h1_small")
+
+
+def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Config:
+    """Return the preset that `preset=` names (or `default`) with `key=value` words merged in.
 
     Raises:
         ConfigError: a word without `=`, an unknown key or preset, or a value of another type.
@@ -293,30 +298,30 @@ def load_config(arguments: list[str]) -> TrainConfig:
         if "=" not in word:
             raise ConfigError(f"{word!r} is not key=value")
     cli = OmegaConf.from_dotlist(arguments)
-    preset = cli.get("preset", "h1_small")
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}; there are {sorted(PRESETS)}")
-    base = OmegaConf.structured(PRESETS[preset])
+    preset = cli.get("preset", default)
+    if preset not in presets:
+        raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")
+    base = OmegaConf.structured(presets[preset])
     OmegaConf.set_readonly(base, False)
     for name in base:
         if OmegaConf.is_config(base[name]):
             OmegaConf.set_readonly(base[name], False)
+    kind = type(presets[preset])
     try:
         merged = OmegaConf.merge(base, cli)
     except OmegaConfBaseException as error:
-        words = ", ".join(f.name for f in dataclasses.fields(TrainConfig))
+        words = ", ".join(get_type_hints(kind))
         raise ConfigError(f"{str(error).splitlines()[0]} (keys: {words})") from None
-    values = OmegaConf.to_container(merged, resolve=True, enum_to_str=True)
-    return from_dict(values)  # type: ignore[arg-type]
+    return rebuild(kind, OmegaConf.to_container(merged, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
 
 
-def describe(config: TrainConfig, prefix: str = "") -> list[str]:
+def describe(config: Any, prefix: str = "") -> list[str]:
     """Return one `key=value` line per leaf, for --help."""
     lines: list[str] = []
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            lines += describe(value, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+            lines += describe(value, f"{prefix}{item.name}.")
         else:
             lines.append(f"  {prefix}{item.name}={value}  ({item.type})")
     return lines
