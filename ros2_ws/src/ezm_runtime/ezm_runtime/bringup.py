@@ -1,239 +1,29 @@
-"""Start robot process and policy node, watch them over ROS, and say at the end what was seen.
+"""Robot process and policy node without `ros2 launch`: `python -m ezm_runtime.bringup --help`.
 
-What `ros2 launch ezm_runtime h1_sim.launch.py` starts, where only the rclpy wheels are installed.
-The last line on stdout is JSON; the exit code is 0 only if the control line really ran.
+This door only catches signals before the slow imports begin, so that Ctrl-C ends things in order
+at every stage. The work is in `ezm_runtime.session`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import rclpy
-from rclpy.signals import SignalHandlerOptions
-
-from ezm_runtime.describe import Line, Options, describe, free_domain, loopback_environment
-from ezm_runtime.watch import ACTIVATE, CONFIGURE, Watch
-from runtime.cli import parse_or_exit
-from runtime.h1 import CONTROL_DT
-from runtime.observation import task_index
-from runtime.policy import PolicyError, SpecError, load_policy
-
-ENOUGH = 0.7  # of the nominal rate, measured over ROS, to call it a control line
-STARTUP = 30.0  # s for each stage on the way to POLICY
 
 
-@dataclass(frozen=True)
-class BringupOptions(Options):
-    """The launch arguments, and how long."""
+def main() -> None:
+    """Run the line; the last line on stdout is JSON."""
+    signals: list[int] = []
 
-    robot: str = "mujoco"  # mujoco | unitree
-    duration: float = 20.0  # s in POLICY, then everything is stopped
-
-
-class BringupError(RuntimeError):
-    """The line could not be brought up, or broke."""
-
-
-class Bringup:
-    """One run of the line."""
-
-    def __init__(self, options: BringupOptions, line: Line, folder: Path) -> None:
-        self.options, self.line, self.folder = options, line, folder
-        self.children: dict[str, subprocess.Popen] = {}
-        self.signals: list[int] = []
-        self.watch: Watch | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def run(self) -> dict[str, Any]:
-        """Start, watch, stop; return the summary."""
-        error = ""
-        try:
-            self._start("robot process", self.line.robot_argv)
-            self._start("policy node", self.line.node_argv)
-            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-            self.watch = Watch("ezm_bringup")
-            self._bring_up(self.watch)
-            self._follow(self.watch)
-        except BringupError as failure:
-            error = str(failure)
-        finally:
-            self._stop()
-        return self._summary(error)
-
-    # stages
-
-    def _start(self, name: str, argv: tuple[str, ...]) -> None:
-        if self.signals:
-            raise BringupError("interrupted")
-        log = (self.folder / f"{name.replace(' ', '_')}.log").open("wb")
-        # a session of its own: Ctrl-C reaches bringup alone, which then stops things in order
-        self.children[name] = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
-
-    def _bring_up(self, watch: Watch) -> None:
-        for transition, name in ((CONFIGURE, "configure"), (ACTIVATE, "activate")):
-            self._say(f"{name} the policy node …")
-            if not watch.change(transition, STARTUP, self._broken):
-                raise BringupError(self._why(f"the policy node did not {name}"))
-        if not self.line.autostart:
-            self._say("active; waiting for ~/hold and ~/start_policy")
-            return
-        watch.spin(lambda: watch.policy_since is not None or self._broken(), STARTUP)
-        if watch.policy_since is None:
-            raise BringupError(self._why(f"POLICY was not reached; the robot is in {watch.mode}"))
-
-    def _follow(self, watch: Watch) -> None:
-        began = watch.policy_since or time.monotonic()
-        ended = began + self.options.duration
-        while not self.signals and time.monotonic() < ended:
-            watch.spin(self._broken, min(0.5, max(ended - time.monotonic(), 0.0)))
-            if not self.signals and self._broken():
-                raise BringupError(self._why("the line broke"))
-            self._say(status_line(watch, time.monotonic() - began))
-
-    def _stop(self) -> None:
-        """End the node first (it gives the robot back), then the robot process; spare nobody."""
-        for name in ("policy node", "robot process"):
-            child = self.children.get(name)
-            if child is None or child.poll() is not None:
-                continue
-            child.send_signal(signal.SIGINT)
-            try:
-                child.wait(8.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        if self.watch is not None:
-            self.watch.close()
-        if rclpy.ok():
-            rclpy.shutdown()
-
-    # what was seen
-
-    def _summary(self, error: str) -> dict[str, Any]:
-        watch = self.watch
-        record = watch.record if watch is not None else {}
-        began = watch.policy_since if watch is not None else None
-        flows = (watch.joints.hz, watch.targets.hz) if watch is not None else (0.0, 0.0)
-        if not error and began is None:
-            error = "interrupted before POLICY" if self.signals else "POLICY was not reached"
-        if not error and min(flows) < ENOUGH / CONTROL_DT:
-            error = (
-                f"over ROS came {flows[0]:.1f} joint states and {flows[1]:.1f} targets a second, "
-                f"expected {1.0 / CONTROL_DT:.0f}"
-            )
-        ticks = record.get("policy_ticks") or 0
-        summary = {
-            "task": record.get("task", self.options.task),
-            "seconds": round(ticks * CONTROL_DT, 2),
-            "falls": record.get("falls"),
-            "return": record.get("return"),
-            "control_hz": round(flows[1], 2),
-            "deadline_misses": record.get("deadline_misses"),
-            "tick_us_p50": record.get("tick_us_p50"),
-            "tick_us_p99": record.get("tick_us_p99"),
-            "policy": self.options.policy,
-            "transport": "ros2",
-        }
-        return {**summary, "error": error} if error else summary
-
-    # small things
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self.signals.append(number)
-        if len(self.signals) > 2:
+    def note(number: int, frame: object) -> None:
+        signals.append(number)
+        if len(signals) > 2:  # the person means it
             raise KeyboardInterrupt
 
-    def _broken(self) -> bool:
-        dead = any(child.poll() is not None for child in self.children.values())
-        return dead or bool(self.signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    from ezm_runtime.session import run
 
-    def _why(self, what: str) -> str:
-        if self.signals:
-            return "interrupted"
-        for name, child in self.children.items():
-            if child.poll() is not None:
-                what += f"; the {name} ended with code {child.returncode}"
-        tails = [tail(path) for path in sorted(self.folder.glob("*.log"))]
-        return "\n".join([what, *filter(None, tails)])
-
-    def _say(self, text: str) -> None:
-        if sys.stdout.isatty():
-            sys.stdout.write(f"\r\x1b[K{text}")
-        else:
-            sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-
-
-def status_line(watch: Watch, seconds: float) -> str:
-    """Return mode, task, height, speed, rate and latency as last reported over ROS."""
-    record = watch.record
-    return (
-        f"{seconds:6.1f} s  {watch.mode:<8} {record.get('task', '-'):<6}"
-        f" height {_number(record.get('height'), '.2f')} m"
-        f"  speed {_number(record.get('speed'), '.2f')} m/s"
-        f"  {_number(record.get('hz'), '.1f')} Hz"
-        f"  tick {_number(record.get('tick_us_p50'), '.0f')}"
-        f"/{_number(record.get('tick_us_p99'), '.0f')} us"
-        f"  falls {record.get('falls', '-')}"
-        f"  return {_number(record.get('return'), '.1f')}"
-        f"  {record.get('fault') or ''}"
-    ).rstrip()
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def tail(path: Path, lines: int = 8) -> str:
-    """Return the end of a log, under its name; nothing if it is empty."""
-    text = path.read_text(errors="replace").strip().splitlines()[-lines:]
-    return "\n".join([f"--- {path.stem}", *text]) if text else ""
-
-
-def check(options: BringupOptions) -> None:
-    """Refuse at once what the node would refuse later."""
-    try:
-        task_index(options.task, load_policy(options.policy).spec)
-    except (PolicyError, SpecError) as error:
-        print(f"bringup: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Run the line for `duration` seconds in POLICY."""
-    words = sys.argv[1:] if argv is None else argv
-    options = parse_or_exit(BringupOptions(), words, "bringup", __doc__ or "")
-    check(options)
-    os.environ.update(loopback_environment())
-    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-    folder = Path(tempfile.mkdtemp(prefix="ezm-"))
-    line = describe(options.robot, options, folder=folder, parent=os.getpid())
-    print(f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}  logs in {folder}", flush=True)
-    bringup = Bringup(options, line, folder)
-    summary = bringup.run()
-    if sys.stdout.isatty():
-        print()
-    if "error" in summary:
-        print(f"bringup: {summary['error']}", file=sys.stderr)
-        summary["error"] = summary["error"].splitlines()[0]
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(summary), flush=True)
-    sys.exit(1 if "error" in summary else 0)
+    sys.exit(run(sys.argv[1:], signals))
 
 
 if __name__ == "__main__":
