@@ -100,8 +100,9 @@ class ModeMachine:
         """
         if verdict is Action.ESTOP and self.mode is not Mode.ESTOP:
             self._enter(Mode.ESTOP, now, "guard")
-        elif verdict is Action.DAMP and self.mode in STIFF:
-            self._enter(Mode.DAMPING, now, "guard")
+        elif verdict is Action.DAMP:
+            if self.mode in STIFF:
+                self._enter(Mode.DAMPING, now, "guard")
         elif fallen and self.mode is Mode.POLICY:
             keep = self.goal if self.config.auto_reset else Mode.DAMPING
             self._enter(Mode.DAMPING, now, "fell")
