@@ -134,6 +134,20 @@ class ActionMap:
 
 HOME_SCALE = 0.4  # of half the joint range, around the default pose
 
+# The stance map: a constant zero action stands 1.3 times longer than the home pose does, and one unit of
+# action is about as disturbing in every joint (the home map gives the hip pitch 1.13 rad, the knee 0.46).
+_STANCE_POSE = {"hip_pitch": -0.42, "knee": 0.45, "ankle": -0.28}  # rad, the other joints 0
+_STANCE_SCALE = {"hip_yaw": 0.2, "hip_roll": 0.2, "hip_pitch": 0.5, "knee": 0.6, "ankle": 0.35}
+_STANCE_SCALE |= {"torso": 0.3, "shoulder_pitch": 0.4, "shoulder_roll": 0.4, "shoulder_yaw": 0.4}
+_STANCE_SCALE |= {"elbow": 0.4}  # rad
+
+
+def _by_kind(values: dict[str, float], default: float) -> Array:
+    """Spread values given per kind of joint over both sides, [19]."""
+    kinds = (name.removeprefix("left_").removeprefix("right_") for name in JOINT_NAMES)
+    return _frozen(np.array([values.get(kind, default) for kind in kinds]))
+
+
 ACTION_MAPS: dict[str, ActionMap] = {
     "benchmark": ActionMap(
         "benchmark",
@@ -141,6 +155,7 @@ ACTION_MAPS: dict[str, ActionMap] = {
         _frozen((JOINT_UPPER - JOINT_LOWER) / 2),
     ),
     "home": ActionMap("home", DEFAULT_POSE, _frozen(HOME_SCALE * (JOINT_UPPER - JOINT_LOWER) / 2)),
+    "stance": ActionMap("stance", _by_kind(_STANCE_POSE, 0.0), _by_kind(_STANCE_SCALE, 0.0)),
 }
 
 

@@ -120,7 +120,7 @@ class CollectConfig:
     """Environments and exploration."""
 
     envs_per_task: int = 16
-    action_map: str = "benchmark"  # or "home"
+    action_map: str = "benchmark"  # or "home", "stance"; see runtime/h1.py
     terminate: bool = False  # False: EZ-M's protocol; True: HumanoidBench's
     episode_steps: int = 500
     long_episodes_after: float = 0.4  # share of the updates after which episodes last 1000 steps
@@ -207,7 +207,7 @@ _H1_SMALL = TrainConfig(
     evaluate_episodes=4,
     model=_SMALL_MODEL,
     search=SearchConfig(simulations=8),
-    proposals=ProposalConfig(mean=1, narrow=4, wide=1, gradient=2, gradient_step=0.12),
+    proposals=ProposalConfig(mean=1, narrow=4, wide=1, gradient=2, gradient_step=0.15),
     targets=TargetConfig(
         unroll=2,
         td_steps=5,
@@ -217,10 +217,10 @@ _H1_SMALL = TrainConfig(
         policy_staleness=2000,
     ),
     loss=LossConfig(consistency=2.0, entropy=0.0, entropy_mode="off"),
-    optim=OptimConfig(batch=128, lr=3e-4, ema=0.005, ema_every=1),
+    optim=OptimConfig(batch=128, lr=5e-4, ema=0.01, ema_every=1),
     replay=ReplayConfig(capacity=400_000, priority_exponent=0.5, recent_share=0.25),
     collect=CollectConfig(
-        action_map="home",
+        action_map="stance",
         terminate=True,
         episode_steps=500,
         long_episodes_after=0.5,
