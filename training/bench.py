@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from training.config import ConfigError, choose, describe
 from training.gym_env import H1Gym
 from training.h1_env import H1Env
 from training.physics import SUBSTEPS
@@ -106,33 +105,28 @@ def measure(parts: dict[str, Callable[[], int]], rounds: int) -> dict[str, float
 BENCHES: dict[str, Callable[[BenchConfig], dict[str, float]]] = {"env": bench_env}
 
 
-def load_config(arguments: list[str]) -> BenchConfig:
-    """Build the configuration from `key=value` words; exits with a sentence if one does not fit."""
-    keys = ", ".join(f"{item.name}={item.default}" for item in dataclasses.fields(BenchConfig))
-    if any(word in ("help", "-h", "--help") for word in arguments):
-        raise SystemExit(f"python training/bench.py key=value ...; keys: {keys}")
-    if wrong := [word for word in arguments if "=" not in word]:
-        raise SystemExit(f"not key=value: {', '.join(wrong)}; keys: {keys}")
-    base = OmegaConf.structured(BenchConfig)
-    OmegaConf.set_readonly(base, False)
-    try:
-        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(arguments))
-    except OmegaConfBaseException as error:
-        raise SystemExit(f"{error}; keys: {keys}") from None
-    return BenchConfig(**merged)  # type: ignore[arg-type]
-
-
-def main() -> None:
+def main() -> int:
     """Measure, print the table, and the table as JSON."""
-    config = load_config(sys.argv[1:])
-    if config.what not in BENCHES:
-        raise SystemExit(f"nothing to measure called {config.what!r}; there are {list(BENCHES)}")
+    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    try:
+        config = choose(words, {"bench": BenchConfig()}, "bench")
+        if config.what not in BENCHES:
+            raise ConfigError(f"cannot measure {config.what!r}; there are {sorted(BENCHES)}")
+        if config.task_set not in TASK_SETS:
+            raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if len(words) < len(sys.argv) - 1:
+        print(__doc__, *describe(config), sep="\n")
+        return 0
     rates = BENCHES[config.what](config)
     for name, rate in rates.items():
         print(f"{name:>20s} {rate:10.0f} steps/s")
-    versions = {"mujoco": mujoco.__version__, "cores": os.cpu_count()}
-    print(json.dumps({**dataclasses.asdict(config), **versions, "steps_per_s": rates}))
+    machine = {"mujoco": mujoco.__version__, "cores": os.cpu_count()}
+    print(json.dumps({**dataclasses.asdict(config), **machine, "steps_per_s": rates}))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
