@@ -92,7 +92,7 @@ def joint_order(names: Sequence[str]) -> np.ndarray:
 
 def joint_rows(message: JointState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (position, velocity, effort), each [19] in robot order; NaN where not given."""
-    order = joint_order(message.name)
+    order = joint_order(list(message.name))
     position, velocity, effort = (
         _row(values, order, len(message.name), what)
         for what, values in (

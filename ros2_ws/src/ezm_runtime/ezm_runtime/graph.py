@@ -16,7 +16,7 @@ def make_executor() -> Executor:
     (no callbacks, a full core, deaf to signals).
     """
     try:
-        from rclpy.experimental import EventsExecutor
+        from rclpy.experimental.events_executor import EventsExecutor
     except ImportError:  # Humble
         from rclpy.executors import SingleThreadedExecutor
 

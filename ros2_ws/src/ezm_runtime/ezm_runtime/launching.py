@@ -2,7 +2,7 @@
 
 The only module that imports `launch`, which has no wheel: it comes with a ROS 2 installation.
 """
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
@@ -21,6 +23,7 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import get_default_context
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
@@ -28,6 +31,7 @@ from std_srvs.srv import Trigger
 from ezm_runtime import convert, report
 from ezm_runtime.describe import NODE_NAME
 from ezm_runtime.graph import LATCHED, SENSOR, make_executor
+from ezm_runtime.lifeline import alive
 from runtime.link import LinkError, RobotClient
 from runtime.loop import ControlLoop
 from runtime.modes import Mode
@@ -63,7 +67,7 @@ class PolicyNode(LifecycleNode):
         self.policy: Policy | None = None
         self.client: RobotClient | None = None
         self.loop: ControlLoop | None = None
-        self._command = Command(self._get("task"), self._get("heading"))
+        self._wanted: tuple[str, float] = (self._get("task"), self._get("heading"))
         self._turn, self._turn_until = 0.0, 0.0  # rad/s, monotonic s
         self._published = -1
         self._counting = False
@@ -72,8 +76,8 @@ class PolicyNode(LifecycleNode):
         self._joints_out = self.create_lifecycle_publisher(JointState, "/joint_states", SENSOR)
         self._imu_out = self.create_lifecycle_publisher(Imu, "/imu/data", SENSOR)
         self._targets_out = self.create_lifecycle_publisher(JointState, "~/joint_targets", SENSOR)
-        self.create_subscription(String, "~/task", lambda message: self._task(message.data), 1)
-        self.create_subscription(Float64, "~/heading", lambda message: self._head(message.data), 1)
+        self.create_subscription(String, "~/task", self._on_task, 1)
+        self.create_subscription(Float64, "~/heading", self._on_heading, 1)
         self.create_subscription(Twist, "/cmd_vel", self._on_velocity, 1)
         for name, modes in (
             ("estop", (Mode.ESTOP,)),
@@ -92,9 +96,11 @@ class PolicyNode(LifecycleNode):
         """Load the policy, find the robot process; refuse with a sentence."""
         try:
             self.policy = load_policy(self._get("policy"), engine=self._get("engine"))
-            task_index(self._command.task, self.policy.spec)
+            task_index(self._wanted[0], self.policy.spec)
             self.client = RobotClient(self._get("endpoint"), name=self.get_fully_qualified_name())
-            self.client.wait(5.0)
+            reading = self.client.wait(5.0)
+            if self.policy.spec.sim_only and not np.isfinite(reading.state.base_position).all():
+                raise SpecError(f"the policy needs {list(self.policy.spec.sim_only)}: not measured")
         except (PolicyError, SpecError, LinkError) as error:
             self.get_logger().error(f"not configured: {error}")
             self.close()
@@ -106,20 +112,20 @@ class PolicyNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take command of the robot and run the loop; refuse if somebody else commands it."""
         assert self.client is not None and self.policy is not None
-        granted, reason = self._ask(self.client.acquire)
+        granted, reason = self.client.acquire()
         if granted:
-            granted, reason = self._ask(self.client.set_task, self._command.task)
+            granted, reason = self.client.set_task(self._wanted[0])
         if not granted:
             self.get_logger().error(f"not activated: {reason}")
             self.client.release()
             return FAILURE
-        self.loop = ControlLoop(self.policy, self.client, self._command)
+        self.loop = ControlLoop(self.policy, self.client, Command(*self._wanted))
         self._counting = False
         self.loop.start()
         self._stream = self.create_timer(0.5 * self.policy.spec.control_dt, self._publish)
         self.phase = "active"
         if self._get("autostart"):
-            granted, reason = self._ask(self.client.request_mode, Mode.POLICY)
+            granted, reason = self.client.request_mode(Mode.POLICY)
             if not granted:
                 self.get_logger().error(f"no autostart: {reason}")
         return super().on_activate(state)
@@ -154,8 +160,8 @@ class PolicyNode(LifecycleNode):
             self.loop.stop()
             self.loop = None
             if self.client is not None:
-                self._ask(self.client.request_mode, Mode.DAMPING)
-                self._ask(self.client.release)
+                self.client.request_mode(Mode.DAMPING)
+                self.client.release()
 
     def close(self) -> None:
         self._let_go()
@@ -166,23 +172,15 @@ class PolicyNode(LifecycleNode):
 
     # what comes in
 
-    def _get(self, name: str):
+    def _get(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _ask(self, request, *arguments) -> tuple[bool, str]:
-        """Ask the robot process; a robot that does not answer is a refusal."""
-        try:
-            answer = request(*arguments)
-        except LinkError as error:
-            return False, str(error)
-        return answer if isinstance(answer, tuple) else (True, "")
-
-    def _asks_for(self, name: str, modes: tuple[Mode, ...]):
+    def _asks_for(self, name: str, modes: tuple[Mode, ...]) -> Callable:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             response.success, response.message = False, f"{name}: the node is {self.phase}"
             if self.client is not None:
                 for mode in modes:
-                    response.success, response.message = self._ask(self.client.request_mode, mode)
+                    response.success, response.message = self.client.request_mode(mode)
                     if response.success:
                         break
             self.get_logger().info(f"{name}: {'done' if response.success else response.message}")
@@ -199,9 +197,9 @@ class PolicyNode(LifecycleNode):
                 )
             said = ""
             if item.name == "task":
-                said = self._task(item.value)
+                said = self._task(str(item.value))
             elif item.name == "heading":
-                said = self._head(item.value)
+                said = self._head(float(item.value or 0.0))
             if said:
                 return SetParametersResult(successful=False, reason=said)
         return SetParametersResult(successful=True)
@@ -214,9 +212,9 @@ class PolicyNode(LifecycleNode):
             except SpecError as error:
                 self.get_logger().error(str(error))
                 return str(error)
-        self._set(Command(task, self._command.heading))
+        self._set(task, self._wanted[1])
         if self.client is not None and self.phase == "active":
-            granted, reason = self._ask(self.client.set_task, task)
+            granted, reason = self.client.set_task(task)
             return "" if granted else reason
         return ""
 
@@ -224,17 +222,23 @@ class PolicyNode(LifecycleNode):
         """Change the heading, rad; return why not, or nothing."""
         if not math.isfinite(heading):
             return f"heading must be a finite angle in rad, got {heading}"
-        self._set(Command(self._command.task, math.remainder(heading, math.tau)))
+        self._set(self._wanted[0], math.remainder(heading, math.tau))
         return ""
+
+    def _on_task(self, message: String) -> None:
+        self._task(message.data)
+
+    def _on_heading(self, message: Float64) -> None:
+        self._head(message.data)
 
     def _on_velocity(self, message: Twist) -> None:
         self._turn = message.angular.z if math.isfinite(message.angular.z) else 0.0
         self._turn_until = time.monotonic() + self._get("cmd_vel_timeout")
 
-    def _set(self, command: Command) -> None:
-        self._command = command
+    def _set(self, task: str, heading: float) -> None:
+        self._wanted = (task, heading)
         if self.loop is not None:
-            self.loop.command = command
+            self.loop.command = Command(task, heading)
 
     # what goes out
 
@@ -253,18 +257,20 @@ class PolicyNode(LifecycleNode):
         if loop.targets is not None:
             self._targets_out.publish(convert.targets_message(loop.targets, stamp))
         if self._turn and time.monotonic() < self._turn_until and self.policy is not None:
-            turned = float(self._command.heading) + self._turn * self.policy.spec.control_dt
+            turned = self._wanted[1] + self._turn * self.policy.spec.control_dt
             self._head(turned)
 
     def _report(self) -> None:
-        """Publish ~/state; end if the robot process has gone."""
+        """Publish ~/state; end if the robot process, the loop or the parent has."""
         reading = self.client.reading() if self.client is not None else None
-        record = report.state_record(self.phase, reading, self.loop, self._command)
+        record = report.state_record(self.phase, reading, self.loop, self._wanted)
         self._state_out.publish(String(data=json.dumps(record)))
         if reading is not None and reading.age > self._get("robot_timeout"):
             self.ended = f"no word from the robot process for {reading.age:.1f} s"
+        if self.loop is not None and self.loop.error:
+            self.ended = f"the control loop ended: {self.loop.error}"
         parent = self._get("parent")
-        if parent and not _alive(parent):
+        if parent and not alive(parent):
             self.ended = f"parent process {parent} is gone"
 
     def _diagnose(self) -> None:
@@ -275,32 +281,18 @@ class PolicyNode(LifecycleNode):
         self._health_out.publish(message)
 
 
-_FIRST_PARENT = os.getppid()
-
-
-def _alive(pid: int) -> bool:
-    if pid == _FIRST_PARENT:  # a dead parent may linger as a zombie, but it is no parent any more
-        return os.getppid() == pid
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the node until a signal, its parent's end, or the robot's."""
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: signals.append(received))
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    context = get_default_context()
     node = PolicyNode()
     executor = make_executor()
     executor.add_node(node)
     try:
-        while rclpy.ok() and not signals and not node.ended:
+        while context.ok() and not signals and not node.ended:
             executor.spin_once(timeout_sec=0.1)
         if node.ended:
             node.get_logger().warning(f"ending: {node.ended}")
@@ -308,7 +300,7 @@ def main(args: list[str] | None = None) -> None:
         node.close()
         executor.remove_node(node)
         node.destroy_node()
-        rclpy.try_shutdown()
+        context.try_shutdown()
     sys.exit(0 if signals or node.ended == "shut down" else 1)
 
 

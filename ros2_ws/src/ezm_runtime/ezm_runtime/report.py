@@ -6,6 +6,7 @@ Plain functions of a reading and the loop's figures; knows no node.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -15,17 +16,16 @@ from runtime.link import Reading
 from runtime.loop import ControlLoop
 from runtime.modes import Mode
 from runtime.policy import Policy
-from runtime.state import Command
 
 STALE = 0.2  # s, age of the robot's state from which the node calls itself ill
 
 
 def state_record(
-    lifecycle: str, reading: Reading | None, loop: ControlLoop | None, command: Command
+    lifecycle: str, reading: Reading | None, loop: ControlLoop | None, wanted: tuple[str, float]
 ) -> dict[str, Any]:
     """Return what ~/state says, ready for JSON: unknown numbers are None."""
-    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None, "task": command.task}
-    record["heading"] = round(float(command.heading), 4)
+    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None, "task": wanted[0]}
+    record["heading"] = round(wanted[1], 4)  # rad
     if reading is not None:
         velocity = reading.state.base_linear_velocity
         record |= {
@@ -40,17 +40,8 @@ def state_record(
             "fault": reading.fault,
         }
     if loop is not None:
-        stats = loop.stats()
-        record |= {
-            "ticks": stats.ticks,
-            "hz": _known(stats.hz),
-            "deadline_misses": stats.deadline_misses,
-            "tick_us_p50": _known(stats.tick_us_p50, 1),
-            "tick_us_p99": _known(stats.tick_us_p99, 1),
-            "bad_observations": stats.bad_observations,
-            "stale_ticks": stats.stale_ticks,
-            "error": loop.error,
-        }
+        record |= {name: _known(value) for name, value in asdict(loop.stats()).items()}
+        record["error"] = loop.error
     return record
 
 
@@ -99,20 +90,10 @@ def _loop(name: str, loop: ControlLoop) -> DiagnosticStatus:
         level, said = DiagnosticStatus.ERROR, loop.error
     elif stats.deadline_misses:
         level = DiagnosticStatus.WARN
-    values = {
-        "hz": stats.hz,
-        "ticks": stats.ticks,
-        "deadline_misses": stats.deadline_misses,
-        "tick_us_p50": stats.tick_us_p50,
-        "tick_us_p99": stats.tick_us_p99,
-        "tick_us_max": stats.tick_us_max,
-        "state_age_us_p99": stats.state_age_us_p99,
-        "late_us_p99": stats.late_us_p99,
-        "stale_ticks": stats.stale_ticks,
-        "bad_observations": stats.bad_observations,
-    }
-    return diagnostic(f"{name}: control loop", level, said, values)
+    return diagnostic(f"{name}: control loop", level, said, asdict(stats))
 
 
 def _known(value: float, digits: int = 4) -> float | None:
+    if isinstance(value, int):
+        return value
     return round(float(value), digits) if math.isfinite(value) else None

@@ -19,6 +19,7 @@ from typing import Any
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import get_default_context
 
 from ezm_runtime.describe import (
     ROBOTS,
@@ -126,8 +127,7 @@ class Session:
                 child.wait()
         if self.watch is not None:
             self.watch.close()
-        if rclpy.ok():
-            rclpy.shutdown()
+            get_default_context().try_shutdown()
 
     # what was seen
 

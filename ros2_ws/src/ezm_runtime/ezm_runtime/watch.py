@@ -74,7 +74,7 @@ class Watch:
     def spin(self, until: Callable[[], bool], timeout: float) -> bool:
         """Serve ROS until `until()` or the timeout, s; return what `until()` said last."""
         deadline = time.monotonic() + timeout
-        while rclpy.ok() and not until():
+        while self.node.context.ok() and not until():
             left = deadline - time.monotonic()
             if left <= 0.0:
                 break
