@@ -158,12 +158,12 @@ class RobotClient:
         return None if reading is None else reading.state
 
     def wait(self, timeout: float) -> Reading:
-        """Wait for a new reading; raise LinkError when none comes in time."""
-        before = self.reading()
+        """Wait for a reading not returned before; raise LinkError when none comes in time."""
+        before = self._received
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             reading = self.reading()
-            if reading is not None and (before is None or reading.seq != before.seq):
+            if reading is not None and self._received != before:
                 return reading
             time.sleep(0.0005)
         raise LinkError(f"no state from the robot process at {self.endpoint} within {timeout:g} s")

@@ -49,7 +49,7 @@ class LoopStats:
     hz: float
     deadline_misses: int  # ticks that could not be done in their own period
     stale_ticks: int  # ticks without a fresh state: nothing sent
-    bad_observations: int  # ticks with a number that is none: nothing sent
+    bad_observations: int  # observation or action with a number that is none: nothing sent
     tick_us_p50: float  # read, observe, infer, send
     tick_us_p99: float
     tick_us_max: float
@@ -83,11 +83,11 @@ class Ticker:
             self._memory.reset()
             self._task = command.task
         observation = observe(state, command, self._spec, self._memory)
-        if not np.isfinite(observation).all():
+        action = self.policy.infer(observation) if _finite(observation) else observation
+        if not _finite(action):
             self._memory.reset()
             self.bad += 1
             return None
-        action = self.policy.infer(observation)
         remember(self._memory, action)
         self._seq += 1
         return JointTargets(
@@ -97,6 +97,10 @@ class Ticker:
             stiffness=self._stiffness,
             damping=self._damping,
         )
+
+
+def _finite(row: np.ndarray) -> bool:
+    return bool(np.isfinite(row).all())
 
 
 class ControlLoop:
