@@ -1,8 +1,9 @@
-"""The house keeps its shape: who imports whom, what runs without what, names that shadow nothing."""
+"""The house keeps its shape: who imports whom, what runs without what, which names are free."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -10,127 +11,144 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parents[1]
 NODE = ROOT / "ros2_ws" / "src" / "ezm_runtime" / "ezm_runtime"
-FOLDERS = {
-    "runtime": ROOT / "runtime",
-    "training": ROOT / "training",
-    "distill": ROOT / "distill",
-    "ezm_runtime": NODE,
-}
-MAY_IMPORT = {  # of ours
+PACKAGES = {"training": ROOT / "training", "distill": ROOT / "distill", "runtime": ROOT / "runtime"}
+PACKAGES["ezm_runtime"] = NODE
+OURS = frozenset(PACKAGES)
+MAY_IMPORT = {
     "runtime": {"runtime"},
     "training": {"training", "runtime"},
     "distill": {"distill", "training", "runtime"},
     "ezm_runtime": {"ezm_runtime", "runtime"},
 }
-ALONE = ("mcts", "support", "targets", "losses", "tasks", "scenes", "schedules")
-IN_ITS_OWN_FILE = {
-    "mujoco": {
-        "mujoco_robot",
-        "record",
-        "viewer",
-        "draw",
-        "film",
-        "score",
-        "h1",
-        "model",
-        "render",
-    },
-    "cyclonedds": {"unitree_robot", "unitree_types"},
-    "tensorrt": {"trt_policy"},
+ISLANDS = ("mcts", "support", "targets", "losses", "tasks", "scenes", "schedules")
+OWNERS = {
+    "mujoco": {"mujoco_robot.py", "record.py", "viewer.py"},
+    "cyclonedds": {"unitree_robot.py"},
+    "tensorrt": {"trt_policy.py"},
 }
-MODULES = sorted(
-    path for folder in FOLDERS.values() for path in folder.rglob("*.py") if path.name != "run.py"
-)
+HEAVY = ("torch", "omegaconf", "rclpy", "gymnasium", "humanoid_bench", "ray")
 
 
-def imports(path: Path) -> set[str]:
-    """Return every dotted name that the file imports, wherever it does so."""
+def modules(package: str) -> list[Path]:
+    return sorted(PACKAGES[package].rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            found |= {item.name for item in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found |= {node.module, *(f"{node.module}.{item.name}" for item in node.names)}
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def roots(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imports(path)}
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
 
 
-@pytest.mark.parametrize("package", FOLDERS)
-def test_imports_point_down_only(package):
-    for path in FOLDERS[package].rglob("*.py"):
-        ours = roots(path) & set(FOLDERS)
-        assert ours <= MAY_IMPORT[package], f"{path} imports {ours - MAY_IMPORT[package]}"
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_packages_import_only_the_packages_below_them(package):
+    for path in modules(package):
+        above = (tops(path) & OURS) - MAY_IMPORT[package]
+        assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
 
 
-def test_training_knows_the_robot_and_nothing_else_of_runtime():
-    for path in FOLDERS["training"].rglob("*.py"):
-        names = {name for name in imports(path) if name.split(".")[0] == "runtime"}
-        assert all(name == "runtime" or name.startswith("runtime.h1") for name in names), path
+def test_training_uses_the_robot_s_figures_and_nothing_else_of_runtime():
+    for path in modules("training"):
+        names = {name for name in imported(path) if name.startswith("runtime")}
+        allowed = {"runtime", "runtime.h1"}
+        assert all(n in allowed or n.startswith("runtime.h1.") for n in names), f"{path}: {names}"
 
 
-@pytest.mark.parametrize("name", ALONE)
-def test_the_pure_parts_of_training_import_nothing_of_ours(name):
-    folder = FOLDERS["training"]
-    module = folder / f"{name}.py"
-    files = [module] if module.is_file() else sorted((folder / name).rglob("*.py"))
-    for path in files:
-        ours = {item for item in imports(path) if item.split(".")[0] in FOLDERS}
-        allowed = (f"training.{name}", "runtime.h1")
-        strange = {item for item in ours if not item.startswith(allowed)} - {"training", "runtime"}
-        assert not strange, f"{path} imports {strange}"
+@pytest.mark.parametrize("name", ISLANDS)
+def test_the_islands_of_training_import_nothing_of_ours(name):
+    single, folder = PACKAGES["training"] / f"{name}.py", PACKAGES["training"] / name
+    paths = sorted(folder.rglob("*.py")) if folder.is_dir() else [single]
+    home = f"training.{name}"
+    for path in paths:
+        names = {n for n in imported(path) if n.partition(".")[0] in OURS}
+        strangers = {n for n in names if n != "training" and not n.startswith(home)}
+        assert not strangers, f"{path.relative_to(ROOT)} imports {sorted(strangers)}"
 
 
-def test_heavy_libraries_of_runtime_stay_in_their_own_files():
-    for path in FOLDERS["runtime"].rglob("*.py"):
-        for library, homes in IN_ITS_OWN_FILE.items():
-            if library in roots(path):
-                assert path.stem in homes, f"{path} imports {library}"
+@pytest.mark.parametrize("library", sorted(OWNERS))
+def test_heavy_libraries_stay_in_their_own_file_of_runtime(library):
+    users = {path.name for path in modules("runtime") if library in tops(path)}
+    assert users <= OWNERS[library]
 
 
-def import_poisoned(modules: list[str], poisoned: tuple[str, ...]) -> str:
-    """Import the modules in a fresh interpreter where `poisoned` raise; return its complaint."""
-    program = f"""
-import importlib, sys
-class Poison:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {poisoned!r}:
-            raise ImportError(f"runtime must not import {{name}}")
-sys.meta_path.insert(0, Poison())
-for name in {modules!r}:
-    importlib.import_module(name)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    return done.stderr if done.returncode else ""
+def test_runtime_and_the_core_of_the_node_never_name_the_trainer_s_libraries():
+    for path in modules("runtime"):
+        assert not tops(path) & set(HEAVY), path
+    for path in modules("ezm_runtime"):
+        assert not tops(path) & (set(HEAVY) - {"rclpy"}), path
 
 
-def test_runtime_is_imported_without_torch_omegaconf_and_ros():
-    elsewhere = {name for homes in IN_ITS_OWN_FILE.values() for name in homes} - {"h1"}
-    modules = sorted(
-        f"runtime.{path.stem}"
-        for path in FOLDERS["runtime"].glob("*.py")
-        if not path.stem.startswith("__") and path.stem not in elsewhere
+def test_runtime_imports_with_the_trainer_s_libraries_poisoned():
+    names = [f"runtime.{p.stem}" for p in modules("runtime") if p.name not in ("__init__.py",)]
+    optional = {owner.removesuffix(".py") for files in OWNERS.values() for owner in files}
+    names = [name for name in names if name.partition(".")[2] not in optional]
+    code = "\n".join(
+        [
+            "import sys, importlib",
+            f"for name in {[*HEAVY, *OWNERS]!r}: sys.modules[name] = None",
+            f"for name in {names!r}: importlib.import_module(name)",
+        ]
     )
-    assert not import_poisoned(modules, ("torch", "omegaconf", "rclpy", "gymnasium", "onnx"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
-def test_the_robot_needs_no_simulator():
-    modules = ["runtime.server", "runtime.session", "runtime.policy", "runtime.loop"]
-    assert not import_poisoned(modules, ("torch", "mujoco", "cyclonedds", "tensorrt"))
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_no_module_shadows_a_library_or_the_standard_library(package):
+    """`python distill/run.py` puts `distill/` first on the path: `onnx.py` there would win."""
+    taken = set(sys.stdlib_module_names) | set(packages_distributions())
+    taken |= {"tensorrt", "humanoid_bench", "cyclonedds", "ray", "wandb", "tensorboard", "mcap"}
+    taken -= OURS
+    for path in PACKAGES[package].iterdir():
+        name = path.stem if path.suffix == ".py" else path.name if path.is_dir() else ""
+        if name.startswith("__") or not name:
+            continue
+        assert name not in taken, f"{path.relative_to(ROOT)} shadows the library '{name}'"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_module_carries_the_name_of_a_library(path):
-    # `python distill/run.py` puts distill/ first on the path: distill/onnx.py would be `onnx`
-    ours = set(FOLDERS) | {"ezm_runtime"}
-    libraries = (set(sys.stdlib_module_names) | set(packages_distributions())) - ours
-    assert path.stem not in libraries
+@pytest.mark.parametrize("package", ["training", "distill", "runtime"])
+def test_the_doors_define_nothing_but_main(package):
+    tree = ast.parse((PACKAGES[package] / "run.py").read_text())
+    defined = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    assert defined == ["main"]
 
 
-def test_no_code_edits_the_search_path():
-    for path in MODULES:
-        assert "sys.path" not in path.read_text(), path
+def tracked_text() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    binary = {".npz", ".onnx", ".safetensors", ".png", ".mp4", ".gif"}
+    return [path for path in paths if path.is_file() and path.suffix not in binary]
+
+
+def test_no_committed_text_names_a_place_on_one_machine_or_edits_the_path():
+    place = re.compile(r"/(?:work|root|home/\w+|Users/\w+|tmp/pip)\b/\w")
+    path_edit = re.compile(r"sys\.path\.(?:insert|append)|sys\.path *[+\[]")
+    for path in tracked_text():
+        text = path.read_text(errors="replace")
+        found = place.search(text)
+        assert not found, f"{path.relative_to(ROOT)}: {found.group() if found else ''}"
+        if path.suffix == ".py" and path != Path(__file__):
+            assert not path_edit.search(text), f"{path.relative_to(ROOT)} edits sys.path"
+
+
+def test_no_init_file_makes_the_tests_a_package():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_nothing_of_ours_pickles():
+    for package in PACKAGES:
+        for path in modules(package):
+            assert not tops(path) & {"pickle", "cloudpickle", "dill", "joblib"}, path

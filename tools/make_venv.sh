@@ -42,7 +42,7 @@ echo "ezm: setting up $dir ($extras); this happens once"
 "$python" -m venv $clear "$dir"
 touch "$dir/.unfinished"
 pip() { "$dir/bin/python" -m pip --disable-pip-version-check "$@"; }
-install() { pip install --quiet --prefer-binary -c constraints.txt "$@" 2> >(grep -v '^WARNING: Location' >&2); }
+install() { pip install -qq --prefer-binary -c constraints.txt "$@"; }
 
 install --upgrade pip wheel
 case ",$extras," in
