@@ -1,0 +1,153 @@
+"""What a distillation can be told: frozen dataclasses, presets, and `key=value` overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from training.config import ConfigError, choose
+
+TARGETS = ("best", "weighted", "mean")
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How visited states are labelled; -1: as the teacher itself was trained to search."""
+
+    target: str = "best"  # of the search; or "weighted" by the scores; or "mean": no search
+    simulations: int = -1
+    mean: int = -1  # candidates by kind, see training.config.ProposalConfig
+    narrow: int = -1
+    wide: int = -1
+    gradient: int = -1
+    value_reduce: str = "mean"  # all value heads; or "min2"
+    repeats: int = 1  # searches averaged per state
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """What the student's sensors get wrong in roll-outs: standard deviations."""
+
+    tilt: float = 0.0  # rad, of the orientation, every tick
+    tilt_bias: float = 0.0  # rad, constant over an episode
+    angular_velocity: float = 0.0  # rad/s
+    joint_position: float = 0.0  # rad
+    joint_velocity: float = 0.0  # rad/s
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Who drives the robots, where, and for how long."""
+
+    rounds: int = 8
+    envs_per_task: int = 16
+    steps: int = 400  # control steps per environment and round
+    episode_steps: int = 1000
+    beta_rounds: int = 3  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
+    mix: str = "episode"  # who drives is drawn per episode, or per "step"
+    action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
+    delay_substeps: tuple[int, int] = (0, 3)  # a new control acts so many 2 ms ticks late
+    randomize: bool = False  # another robot in every episode, and pushes
+    held: float = 0.1  # share of the environments whose episodes are for validation only
+    capacity: int = 200_000  # states kept for fitting, the newest
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The student's network and how far back it looks."""
+
+    history: int = 8  # frames of what it senses; base velocity has to be inferred
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "elu"  # or "relu"
+    layer_norm: bool = True
+    clip: float = 5.0  # of normalised inputs
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Supervised learning in action space, after every round."""
+
+    updates: int = 600
+    final_updates: int = 4000  # after the last round
+    batch: int = 512
+    lr: float = 1e-3  # falls to a hundredth over the updates of a fit, by a cosine
+    weight_decay: float = 1e-5
+    loss: str = "mse"  # or "huber"
+    huber: float = 0.1  # where the Huber loss turns linear
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """How teacher and student are measured."""
+
+    episodes: int = 10
+    steps: int = 1000
+    round_episodes: int = 4  # of the student after every round; 0: none
+    seed: int = 90_000  # of the first episodes' start; nothing else uses these
+    latency_calls: int = 2000
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """One distillation."""
+
+    ckpt: str = ""  # run folder, checkpoint folder or agent file; must be given
+    preset: str = "h1"
+    name: str = "h1"
+    out: str = "runs/distill"
+    ship: str = ""  # also copy policy, card and teacher here, e.g. models/h1
+    tasks: tuple[str, ...] = ()  # all that the teacher knows
+    seed: int = 0
+    torch_threads: int = 1
+    label: LabelConfig = field(default_factory=LabelConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse words that name nothing, and sizes that cannot be."""
+        _one_of("label.target", self.label.target, TARGETS)
+        _one_of("label.value_reduce", self.label.value_reduce, ("mean", "min2"))
+        _one_of("rollout.mix", self.rollout.mix, ("episode", "step"))
+        _one_of("student.activation", self.student.activation, ("elu", "relu"))
+        _one_of("fit.loss", self.fit.loss, ("mse", "huber"))
+        for name, value in (
+            ("rollout.rounds", self.rollout.rounds),
+            ("rollout.steps", self.rollout.steps),
+            ("rollout.envs_per_task", self.rollout.envs_per_task),
+            ("student.history", self.student.history),
+            ("label.repeats", self.label.repeats),
+            ("report.episodes", self.report.episodes),
+        ):
+            if value < 1:
+                raise ConfigError(f"{name}={value} must be at least 1")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name}={value!r}; there are {', '.join(known)}")
+
+
+_H1 = DistillConfig()
+
+PRESETS: dict[str, DistillConfig] = {
+    "h1": _H1,
+    "debug": dataclasses.replace(
+        _H1,
+        preset="debug",
+        out="runs/distill_debug",
+        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=30, episode_steps=25, beta_rounds=1),
+        student=StudentConfig(history=3, hidden=(32, 32)),
+        fit=FitConfig(updates=20, final_updates=40, batch=64),
+        report=ReportConfig(episodes=2, steps=40, round_episodes=1, latency_calls=50),
+    ),
+}
+
+
+def load_config(arguments: list[str]) -> DistillConfig:
+    """Build the configuration from `key=value` words; see `training.config.choose` for errors."""
+    if not any(word.startswith("ckpt=") and word != "ckpt=" for word in arguments):
+        raise ConfigError("ckpt= is missing: a run folder, a checkpoint folder or an agent file")
+    return choose(arguments, PRESETS, "h1")

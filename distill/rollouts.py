@@ -1,0 +1,185 @@
+"""One round of DAgger: drive robots with a mixture of teacher and student, label every state.
+
+The student's observations come from `runtime.observation.observe`, the code the robot runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from distill.config import NoiseConfig, RolloutConfig
+from distill.teacher import Teacher
+from runtime.observation import Memory, observe, remember
+from runtime.spec import PolicySpec
+from runtime.state import Command, RobotState, state_from_generalized
+from training.h1_env import H1Env
+from training.randomization import Randomization
+
+Infer = Callable[[np.ndarray], np.ndarray]  # observations [B, N] -> actions [B, 19]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Labelled states; every task has equally many."""
+
+    observation: np.ndarray  # [M, N] float32, the student's
+    action: np.ndarray  # [M, 19] float32, the teacher's
+    task: np.ndarray  # [M] int64
+    held: np.ndarray  # [M] bool: for validation only
+    falls: int
+    returns: np.ndarray  # [T] mean reward per step of each task times 1000
+
+
+class Senses:
+    """What the student perceives of a batch of robots, sensor errors included."""
+
+    def __init__(self, spec: PolicySpec, task: np.ndarray, noise: NoiseConfig, seed: list[int]):
+        self.spec, self.task, self.noise = spec, task, noise
+        self.memory = Memory.create(spec, batch_shape=task.shape)
+        self.random = np.random.default_rng(seed)
+        self.bias = np.zeros((len(task), 3))
+        self.reset(np.ones(len(task), bool))
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begin new episodes in the rows of a mask [E]."""
+        self.memory.reset(rows)
+        self.bias[rows] = self.random.normal(0.0, self.noise.tilt_bias, (int(rows.sum()), 3))
+
+    def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Return observations [E, N] of generalised positions [E, 26] and velocities [E, 25]."""
+        state = self._disturb(state_from_generalized(qpos, qvel))
+        return observe(state, Command(self.task), self.spec, self.memory)
+
+    def act(self, action: np.ndarray) -> None:
+        """Take note of the actions [E, 19] that were sent."""
+        remember(self.memory, action)
+
+    def _disturb(self, state: RobotState) -> RobotState:
+        noise = self.noise
+        if noise == NoiseConfig():
+            return state
+        tilt = self.bias + self._error(noise.tilt, state.angular_velocity)
+        return replace(
+            state,
+            orientation=rotate(state.orientation, tilt),
+            angular_velocity=state.angular_velocity
+            + self._error(noise.angular_velocity, state.angular_velocity),
+            joint_position=state.joint_position
+            + self._error(noise.joint_position, state.joint_position),
+            joint_velocity=state.joint_velocity
+            + self._error(noise.joint_velocity, state.joint_velocity),
+        )
+
+    def _error(self, scale: float, like: np.ndarray) -> np.ndarray:
+        return self.random.normal(0.0, scale, like.shape) if scale else np.zeros(like.shape)
+
+
+def rotate(orientation: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Turn quaternions [..., 4] w x y z by small rotation vectors [..., 3] in their own frame."""
+    w, v = orientation[..., :1], orientation[..., 1:]
+    half = 0.5 * vector
+    turned = np.concatenate(
+        [w - (v * half).sum(-1, keepdims=True), v + w * half + np.cross(v, half)], axis=-1
+    )
+    return turned / np.linalg.norm(turned, axis=-1, keepdims=True)
+
+
+def beta(number: int, rounds: int) -> float:
+    """Return the teacher's share of round `number`: 1 at 0, falling linearly to 0 at `rounds`."""
+    return max(0.0, 1.0 - number / rounds) if rounds else 0.0
+
+
+class Drivers:
+    """Who drives each row, and how unsteadily."""
+
+    def __init__(self, rows: int, share: float, config: RolloutConfig, random: np.random.Generator):
+        self.share, self.config, self.random = share, config, random
+        self.teacher = np.zeros(rows, bool)
+        self.scale = np.zeros((rows, 1))
+        self.reset(np.ones(rows, bool))
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Draw driver and noise of new episodes in the rows of a mask [E]."""
+        count = int(rows.sum())
+        self.teacher[rows] = self.random.random(count) < self.share
+        self.scale[rows] = self.random.uniform(0.0, self.config.action_noise, (count, 1))
+
+    def choose(self, label: np.ndarray, student: np.ndarray) -> np.ndarray:
+        """Return the actions [E, 19] to execute."""
+        teacher = self.teacher
+        if self.config.mix == "step":
+            teacher = self.random.random(len(label)) < self.share
+        action = np.where(teacher[:, None], label, student)
+        noise = self.random.normal(size=action.shape) * self.scale
+        return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+
+
+def collect(
+    teacher: Teacher,
+    spec: PolicySpec,
+    infer: Infer | None,
+    config: RolloutConfig,
+    *,
+    number: int,
+    seed: int,
+) -> Chunk:
+    """Drive and label `config.steps` control steps of every row; `infer` None: teacher alone.
+
+    A round depends on its arguments alone: environments and generators are derived from
+    (seed, number).
+    """
+    tasks = len(teacher.tasks)
+    task = np.repeat(np.arange(tasks), config.envs_per_task)
+    env = H1Env(
+        [teacher.tasks[i] for i in task],
+        seed=10_000 * (1 + seed) + number,
+        action_map=teacher.agent.action_map,
+        max_steps=config.episode_steps,
+        delay_substeps=config.delay_substeps,
+        randomize=Randomization() if config.randomize else None,
+    )
+    generator = torch.Generator().manual_seed(10_000 * (1 + seed) + number)
+    random = np.random.default_rng([seed, number, 1])
+    share = beta(number, config.beta_rounds) if infer else 1.0
+    drivers = Drivers(env.num_envs, share, config, random)
+    senses = Senses(spec, task, config.noise, [seed, number, 2])
+    size = (config.steps, env.num_envs)
+    observations = np.empty((*size, spec.observation_size), np.float32)
+    labels = np.empty((*size, len(spec.joint_names)), np.float32)
+    falls, rewards = 0, np.zeros(env.num_envs)
+    privileged = env.reset()
+    for step in range(config.steps):
+        seen = senses.observe(env.qpos, env.qvel)
+        label = teacher.label(privileged, task, generator)
+        action = drivers.choose(label, infer(seen) if infer else label)
+        observations[step], labels[step] = seen, label
+        senses.act(action)
+        result = env.step(action)
+        privileged = result.obs
+        rewards += result.reward
+        falls += int(result.terminated.sum())
+        over = result.terminated | result.truncated
+        if over.any():
+            privileged = env.reset(over)
+            senses.reset(over)
+            drivers.reset(over)
+    env.close()
+    return Chunk(
+        observation=observations.reshape(-1, spec.observation_size),
+        action=labels.reshape(-1, len(spec.joint_names)),
+        task=np.tile(task, config.steps),
+        held=np.tile(held_rows(task, config.held), config.steps),
+        falls=falls,
+        returns=rewards.reshape(tasks, -1).mean(1) * 1000.0 / config.steps,
+    )
+
+
+def held_rows(task: np.ndarray, share: float) -> np.ndarray:
+    """Return which rows [E] are for validation: the last of each task, at least one if any."""
+    count = np.bincount(task)[0]
+    held = min(int(np.ceil(share * count)), count - 1)
+    return np.tile(np.arange(count) >= count - held, len(task) // count)
