@@ -235,7 +235,7 @@ def test_with_keys_only_clients_that_have_them_get_through(tmp_path):
 
 
 def test_missing_keys_are_named(tmp_path):
-    with pytest.raises(keys.KeyFileError, match="commander.key is missing"):
+    with pytest.raises(keys.KeyFileError, match=r"commander\.key is missing"):
         RobotServerLink(f"ipc://{tmp_path}/h1", key_dir=str(tmp_path / "none"))
 
 

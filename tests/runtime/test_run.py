@@ -1,0 +1,185 @@
+"""Whole runs in real processes: the good one, and the ends that people and machines make."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.link import RobotClient
+from runtime.loop import ControlLoop
+from runtime.modes import Mode
+from runtime.policy import load_policy
+from runtime.processes import RobotProcess
+from runtime.state import Command
+
+ROOT = Path(__file__).parents[2]
+KEYS = {
+    "task",
+    "seconds",
+    "falls",
+    "return",
+    "control_hz",
+    "deadline_misses",
+    "tick_us_p50",
+    "tick_us_p99",
+    "policy",
+    "transport",
+}
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "runtime" / "run.py"), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    process = start(*words)
+    out, err = process.communicate(timeout=90)
+    return process.returncode, out, err
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def wait_until(fact: Callable[[], bool], timeout: float = 15.0) -> bool:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if fact():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
+    path = make_policy()
+    code, out, err = run(f"policy={path}", "task=walk", "duration=2")
+    last = json.loads(out.strip().splitlines()[-1])
+    assert (code, err) == (0, "")
+    assert set(last) == KEYS
+    assert last["transport"] == "zmq"
+    assert last["task"] == "walk"
+    assert last["control_hz"] > 45.0
+    assert 0.0 < last["return"] < 100.0
+    assert "POLICY" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["polcy=x"], "did you mean 'policy'"),
+        (["duration=soon"], "expected float"),
+        (["policy=/nowhere/policy.onnx"], "does not exist"),
+        (["task=fly"], "task 'fly' is not one of"),
+        (["engine=abacus"], "engine 'abacus' unknown"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_a_sentence(make_policy, words, says):
+    keys = [word.split("=")[0] for word in words]
+    if "policy" not in keys:
+        words = [f"policy={make_policy()}", *words]
+    code, out, err = run(*words)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["robot=cow"], "robot 'cow' unknown"),
+        (["server=guard.rate_limti=3"], "did you mean 'rate_limit'"),
+        (["server=endpoint=tcp://0.0.0.0:7400"], "refusing to bind without keys"),
+    ],
+)
+def test_a_robot_process_that_cannot_start_says_why(make_policy, words, says):
+    code, _, err = run(f"policy={make_policy()}", *words)
+    assert code == 1
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["starting", "running"])
+def test_a_signal_at_any_stage_damps_and_ends_cleanly(make_policy, number, stage):
+    process = start(f"policy={make_policy()}", "duration=60")
+    assert process.stdout is not None
+    if stage == "running":
+        while "POLICY" not in process.stdout.readline():
+            assert process.poll() is None
+    else:
+        assert wait_until(lambda: bool(children(process.pid)))
+    offspring = children(process.pid)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert err.strip() == f"stopped by {number.name}"
+    assert wait_until(lambda: not any(alive(child) for child in offspring), 5.0)
+    if stage == "running":
+        assert set(json.loads(out.strip().splitlines()[-1])) == KEYS
+
+
+def test_if_the_parent_is_killed_the_robot_process_damps_and_ends_by_itself(make_policy):
+    process = start(f"policy={make_policy()}", "duration=60")
+    assert wait_until(lambda: bool(children(process.pid)))
+    offspring = children(process.pid)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate()
+    assert wait_until(lambda: not any(alive(child) for child in offspring), 5.0)
+
+
+def test_a_killed_robot_process_ends_the_run_with_code_1(make_policy):
+    process = start(f"policy={make_policy()}", "duration=60")
+    assert process.stdout is not None
+    while "POLICY" not in process.stdout.readline():
+        assert process.poll() is None
+    (robot,) = children(process.pid)
+    os.kill(robot, signal.SIGKILL)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "the robot process ended" in err
+
+
+def test_a_policy_that_falls_silent_leaves_the_robot_in_damping(make_policy):
+    policy = load_policy(make_policy())
+    with RobotProcess("mujoco") as process:
+        client = RobotClient(process.endpoint, "test")
+        loop = ControlLoop(policy, client, Command("stand"))
+        client.wait(10.0)
+        assert client.acquire() == (True, "")
+        loop.start()
+        assert client.request_mode(Mode.POLICY) == (True, "")
+        assert wait_until(lambda: client.wait(1.0).mode is Mode.POLICY)
+        second = RobotClient(process.endpoint, "intruder")
+        second.wait(5.0)
+        granted, reason = second.acquire()
+        assert not granted
+        assert "'test' commands this robot" in reason
+        second.close()
+        loop.stop()
+        silent = time.monotonic()
+        assert wait_until(lambda: client.wait(1.0).mode is Mode.DAMPING)
+        assert time.monotonic() - silent < 1.0
+        assert "target_damp" in client.wait(1.0).fault
+        client.close()
+        assert process.stop() == 0
