@@ -92,31 +92,44 @@ class TaskBuffer:
         """Draw roots: rows [count], columns [count], importance weights [count]."""
         used = int(min(self.written.max(), self.columns))
         flat = self.priority[:, :used].ravel()
-        total = np.cumsum(flat)
-        if total[-1] <= 0.0:
+        ready = np.count_nonzero(flat)
+        if ready == 0:
             raise ValueError("the replay buffer has no complete window yet")
-        recent_count = round(config.recent_share * count)
+        total = np.cumsum(flat)
         draws = (rng.random(count) + np.arange(count)) / count * total[-1]
         index = np.minimum(np.searchsorted(total, draws, side="right"), len(flat) - 1)
         row, column = np.divmod(index, used)
-        span = max(1, config.recent // self.rows)
-        if recent_count:
-            some = rng.permutation(count)[:recent_count]
-            new_row = rng.integers(self.rows, size=recent_count)
-            back = rng.integers(1, span + 1, size=recent_count) + self.window
-            place = self.written[new_row] - back
-            new_column = place % self.columns
-            good = (place >= 0) & (place >= self.written[new_row] - self.columns)
-            good &= self.priority[new_row, new_column] > 0.0
-            row[some[good]], column[some[good]] = new_row[good], new_column[good]
-        ready = np.count_nonzero(flat)
-        share = config.recent_share
+        span = max(1, config.recent // self.rows) + self.window
+        new_row, new_column = self._recent(round(config.recent_share * count), span, rng)
+        some = rng.permutation(count)[: len(new_row)]
+        row[some], column[some] = new_row, new_column
+        share = len(some) / count
         chance = (1.0 - share) * self.priority[row, column] / total[-1]
-        is_recent = self._age(row, column) <= span + self.window
-        chance += share * is_recent / min(self.rows * span, ready)
+        if share:
+            chance += share / self._ready_among(span) * (self._age(row, column) < span)
         weight = (ready * chance) ** -config.correction_exponent
         weight = np.clip(weight / weight.max(), config.weight_floor, 1.0)
         return row, column, weight.astype(np.float32)
+
+    def _recent(
+        self, count: int, span: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw at most `count` roots evenly from those among the newest `span` frames of a row."""
+        tries = 2 * count
+        row = rng.integers(self.rows, size=tries)
+        age = rng.integers(min(span, int(self.written.max()), self.columns), size=tries)
+        column = (self.written[row] - 1 - age) % self.columns
+        good = np.flatnonzero(self.priority[row, column] > 0.0)[:count]
+        return row[good], column[good]
+
+    def _ready_among(self, span: int) -> int:
+        """Return how many roots are among the newest `span` frames of a row, over all rows."""
+        count = 0
+        for ring, end in zip(self.priority, self.written % self.columns, strict=True):
+            begin = max(end - span, end - self.columns)
+            count += np.count_nonzero(ring[max(begin, 0) : end])
+            count += np.count_nonzero(ring[self.columns + min(begin, 0) :])
+        return count
 
     def _age(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Return how many frames of the same row were written since."""
@@ -198,9 +211,7 @@ class Replay:
             buffer.priority[row, column] = value[mine]
             buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
 
-    def store_search(
-        self, batch: Batch, rows: np.ndarray, action: np.ndarray, update: int
-    ) -> None:
+    def store_search(self, batch: Batch, rows: np.ndarray, action: np.ndarray, update: int) -> None:
         """Keep search results [b, k, A] of batch rows [b], positions 0..k-1, for later batches."""
         task, row, column = (part[rows] for part in batch.place)
         for position in range(action.shape[1]):
