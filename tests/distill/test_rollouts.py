@@ -1,0 +1,111 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from distill.config import LabelConfig, NoiseConfig, RolloutConfig, StudentConfig
+from distill.rollouts import Drivers, Senses, beta, collect, held_rows, rotate
+from distill.student import make_spec
+from distill.teacher import Teacher
+from runtime.observation import gravity_of
+
+CONFIG = RolloutConfig(envs_per_task=2, steps=12, episode_steps=8, held=0.5)
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_file):
+    return Teacher.load(teacher_file, LabelConfig())
+
+
+@pytest.fixture(scope="module")
+def spec(teacher):
+    return make_spec("t", teacher.tasks, teacher.agent.action_map, StudentConfig(history=3))
+
+
+def zeros(observation: np.ndarray) -> np.ndarray:
+    return np.zeros((len(observation), 19), np.float32)
+
+
+def test_the_teachers_share_falls_linearly_from_one_to_zero():
+    assert [beta(i, 4) for i in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    assert beta(0, 0) == 0.0
+
+
+@pytest.mark.parametrize("mix", ["episode", "step"])
+def test_the_mixture_drives_with_the_teacher_as_often_as_beta_says(mix):
+    config = RolloutConfig(mix=mix, action_noise=0.0)
+    drivers = Drivers(4000, 0.3, config, np.random.default_rng(0))
+    action = drivers.choose(np.ones((4000, 19)), -np.ones((4000, 19)))
+    assert set(np.unique(action)) == {-1.0, 1.0}
+    assert np.mean(action[:, 0] > 0) == pytest.approx(0.3, abs=0.03)  # 4 sigma
+
+
+def test_a_driver_keeps_the_wheel_for_a_whole_episode_unless_steps_are_mixed():
+    label, student = np.ones((500, 19)), -np.ones((500, 19))
+    for mix, changes in (("episode", False), ("step", True)):
+        config = RolloutConfig(mix=mix, action_noise=0.0)
+        drivers = Drivers(500, 0.5, config, np.random.default_rng(0))
+        first, second = drivers.choose(label, student), drivers.choose(label, student)
+        assert (first != second).any() == changes
+
+
+def test_exploration_stays_in_the_action_range():
+    drivers = Drivers(100, 1.0, RolloutConfig(action_noise=2.0), np.random.default_rng(0))
+    action = drivers.choose(np.ones((100, 19)), np.ones((100, 19)))
+    assert np.abs(action).max() <= 1.0
+    assert action.min() < 0.0
+
+
+def test_a_round_has_the_same_number_of_states_of_every_task(teacher, spec):
+    chunk = collect(teacher, spec, zeros, CONFIG, number=1, seed=0)
+    assert chunk.observation.shape == (48, spec.observation_size)
+    assert chunk.action.shape == (48, 19)
+    assert np.bincount(chunk.task).tolist() == [24, 24]
+    assert np.bincount(chunk.task[chunk.held]).tolist() == [12, 12]
+    assert np.isfinite(chunk.observation).all() and np.abs(chunk.action).max() <= 1.0
+
+
+def test_a_round_depends_on_its_seed_and_number_alone(teacher, spec):
+    first, again = (collect(teacher, spec, zeros, CONFIG, number=1, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.observation, again.observation)
+    np.testing.assert_array_equal(first.action, again.action)
+    other = collect(teacher, spec, zeros, CONFIG, number=2, seed=3)
+    assert (other.observation != first.observation).any()
+
+
+def test_the_previous_action_seen_is_the_one_that_was_executed(teacher, spec):
+    """With a student that drives alone and no noise, its own action must come back next tick."""
+    config = dataclasses.replace(CONFIG, beta_rounds=1, action_noise=0.0, steps=6)
+
+    def count(observation: np.ndarray) -> np.ndarray:
+        count.tick += 0.01
+        return np.full((len(observation), 19), count.tick, np.float32)
+
+    count.tick = 0.0
+    chunk = collect(teacher, spec, count, config, number=1, seed=0)
+    task = len(teacher.tasks)
+    newest = chunk.observation[:, -task - 19 : -task].reshape(6, 4, 19)
+    np.testing.assert_allclose(newest[:, 0, 0], [0.0, 0.01, 0.02, 0.03, 0.04, 0.05], atol=1e-7)
+
+
+def test_without_noise_senses_are_what_the_robot_would_observe(spec):
+    random = np.random.default_rng(0)
+    task = np.array([0, 1])
+    qpos, qvel = random.normal(size=(2, 26)), random.normal(size=(2, 25))
+    clean = Senses(spec, task, NoiseConfig(), [0]).observe(qpos, qvel)
+    noisy = Senses(spec, task, NoiseConfig(joint_position=0.1), [0]).observe(qpos, qvel)
+    assert (clean != noisy).any()
+    np.testing.assert_array_equal(clean[:, :9], noisy[:, :9])  # three frames of gravity
+
+
+def test_tilt_noise_turns_gravity_by_its_angle():
+    upright = np.array([1.0, 0.0, 0.0, 0.0])
+    down = gravity_of(rotate(upright, np.array([0.02, 0.0, 0.0])))
+    assert np.arccos(-down[2]) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_every_task_keeps_rows_to_train_on_and_rows_held_out():
+    task = np.repeat([0, 1], 5)
+    assert held_rows(task, 0.2).tolist() == [False] * 4 + [True] + [False] * 4 + [True]
+    assert held_rows(np.array([0, 1]), 0.9).tolist() == [False, False]
+    assert not held_rows(task, 0.0).any()

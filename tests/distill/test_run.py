@@ -1,0 +1,173 @@
+"""The door, end to end, with an untrained teacher of debug size."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from distill.config import load_config
+from distill.dagger import Distillation
+from distill.pipeline import distil
+from distill.report import retention, warnings
+from distill.run import main
+from runtime.policy import load_policy
+from training.agent import Agent
+from training.config import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+class Ending(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def door(monkeypatch, capsys):
+    """Call the door in this process."""
+
+    def call(*words: str) -> Ending:
+        monkeypatch.setattr(sys, "argv", ["distill/run.py", *words])
+        code = main()
+        return Ending(code, *capsys.readouterr())
+
+    return call
+
+
+def words(teacher_file: Path, out: Path, *more: str) -> list[str]:
+    return ["preset=debug", f"ckpt={teacher_file}", f"out={out}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(teacher_file, tmp_path_factory) -> tuple[Path, list[str]]:
+    base = tmp_path_factory.mktemp("distilled")
+    arguments = words(teacher_file, base / "out", f"ship={base / 'models'}")
+    result = subprocess.run(
+        [sys.executable, "distill/run.py", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return base, result.stdout.splitlines()
+
+
+def test_the_last_line_is_json_with_every_controller_on_every_task(finished):
+    last = json.loads(finished[1][-1])
+    for task in ("stand", "walk"):
+        assert {"random", "home", "mean", "search", "label", "student"} <= last[task].keys()
+    assert last["student_us"] > 0
+
+
+def test_what_is_shipped_loads_as_a_policy_with_provenance_and_acts(finished):
+    base, _ = finished
+    shipped = base / "models"
+    assert sorted(path.name for path in shipped.iterdir()) == [
+        "card.json", "policy.onnx", "teacher.safetensors",
+    ]  # fmt: skip
+    policy = load_policy(shipped / "policy.onnx")
+    assert policy.spec.sim_only == ()
+    assert {"commit", "date", "teacher_sha256", "teacher_updates"} <= policy.spec.provenance.keys()
+    action = policy.infer(np.zeros(policy.spec.observation_size, np.float32))
+    assert action.shape == (19,)
+
+
+def test_the_card_names_protocol_seed_commit_and_no_machine_path(finished, teacher_file):
+    base, _ = finished
+    text = (base / "out" / "card.json").read_text()
+    card = json.loads(text)
+    assert card["protocol"]["action_map"] == Agent.load(teacher_file).action_map
+    assert card["protocol"]["termination"] == "HumanoidBench's"
+    assert card["parity_max_difference"] <= 1e-5
+    assert {"commit", "seed", "command", "rounds", "latency", "retention"} <= card.keys()
+    assert str(base) not in text
+
+
+def test_the_shipped_teacher_plans_like_the_one_that_taught(finished, teacher_file):
+    base, _ = finished
+    shipped = Agent.load(base / "models" / "teacher.safetensors")
+    original = Agent.load(teacher_file)
+    observation = np.random.default_rng(0).normal(size=(4, 51)).astype(np.float32)
+    task = np.array([0, 1, 0, 1])
+    np.testing.assert_allclose(
+        shipped.policy_mean(observation, task), original.policy_mean(observation, task), atol=5e-3
+    )
+
+
+def test_an_interrupted_distillation_ends_with_the_same_student(
+    finished, teacher_file, tmp_path, monkeypatch, door
+):
+    base, _ = finished
+    arguments = words(teacher_file, tmp_path / "out")
+    original = Distillation._round
+
+    def interrupted(self: Distillation, number: int) -> dict:
+        if number == 1:
+            self._chunk(number)  # the data are there, the fit is not
+            raise KeyboardInterrupt
+        return original(self, number)
+
+    monkeypatch.setattr(Distillation, "_round", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        distil(load_config(arguments), arguments)
+    assert not (tmp_path / "out" / "policy.onnx").exists()
+    monkeypatch.undo()
+    assert door(*arguments).code == 0
+    last = Path("rounds/01/student.safetensors")
+    assert (tmp_path / "out" / last).read_bytes() == (base / "out" / last).read_bytes()
+
+
+def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_file, door):
+    base, _ = finished
+    result = door(*words(teacher_file, base / "out", "seed=7"))
+    assert result.code == 2
+    assert "seed" in result.err and "out=" in result.err
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["ckpt=nowhere"], "no checkpoint at nowhere"),
+        (["rollout.stps=3"], "stps"),
+        (["label.target=median"], "best, weighted, mean"),
+        (["tasks=[hurdle]"], "stand"),
+        (["student.history=many"], "many"),
+        (["rollout.rounds=0"], "at least 1"),
+    ],
+)
+def test_bad_words_are_refused_in_a_sentence(door, teacher_file, tmp_path, more, expected):
+    result = door(*words(teacher_file, tmp_path / "out", *more))
+    assert result.code == 2
+    assert expected in result.err and "Traceback" not in result.err
+
+
+def test_a_forgotten_checkpoint_is_asked_for():
+    with pytest.raises(ConfigError, match="ckpt="):
+        load_config(["preset=debug"])
+
+
+def test_a_truncated_agent_file_is_refused(door, teacher_file, tmp_path):
+    short = tmp_path / "agent.safetensors"
+    shutil.copy(teacher_file, short)
+    short.write_bytes(short.read_bytes()[:1000])
+    result = door(*words(short, tmp_path / "out"))
+    assert result.code == 2 and "not a complete safetensors file" in result.err
+
+
+def test_retention_is_one_for_the_planner_and_zero_for_random():
+    assert retention(300.0, 100.0, 300.0) == 1.0
+    assert retention(100.0, 100.0, 300.0) == 0.0
+    assert retention(100.0, 100.0, 50.0) is None
+
+
+def test_a_student_that_loses_to_random_is_announced():
+    results = {"student": {"walk": {"mean": 1.0}}, "random": {"walk": {"mean": 2.0}}}
+    assert "loses to random" in warnings(results, ("walk",))[0]
