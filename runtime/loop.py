@@ -158,14 +158,14 @@ class ControlLoop:
 
     def stats(self) -> LoopStats:
         """Return the books so far."""
-        seconds = max(0.0, self._last - self._begin)
+        ticks, misses, seconds = self._ticks, self._misses, max(0.0, self._last - self._begin)
         books = np.array(self._books or [(0.0, 0.0, 0.0)]) * 1e6
         tick, late, age = (np.percentile(books[:, i], [50, 99, 100]) for i in range(3))
         return LoopStats(
-            ticks=self._ticks,
+            ticks=ticks,
             seconds=seconds,
-            hz=(self._ticks - 1) / seconds if seconds and self._ticks > 1 else 0.0,
-            deadline_misses=self._misses,
+            hz=(ticks - 1) / seconds if seconds and ticks > 1 else 0.0,
+            deadline_misses=misses,
             stale_ticks=self._stale,
             bad_observations=self.ticker.bad,
             tick_us_p50=float(tick[0]),

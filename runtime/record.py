@@ -1,0 +1,116 @@
+"""Film a run without a screen: listen to the robot process, then draw what was heard.
+
+    python -m runtime.record endpoint=ipc:///tmp/h1 video=out.mp4
+
+Drawing comes after the run (SIGINT, or the robot process ends), so it takes no time from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime import h1
+from runtime.cli import parse_or_exit
+from runtime.listen import Ending, ListenConfig, coordinates, readings
+
+BACKENDS = ("egl", "osmesa")
+
+
+@dataclass(frozen=True)
+class RecordConfig(ListenConfig):
+    """What to draw."""
+
+    video: str = "out.mp4"
+    fps: int = 25
+    width: int = 640
+    height: int = 480
+    camera: str = "cam_default"
+
+
+def collect(config: RecordConfig, ending: Ending) -> list[np.ndarray]:
+    """Return qpos [26] of every frame of the film, heard in real time."""
+    frames: list[np.ndarray] = []
+    begin = None
+    for reading in readings(config, ending):
+        stamp = reading.state.stamp
+        begin = stamp if begin is None else begin
+        qpos = coordinates(reading)
+        if qpos is not None and stamp - begin >= len(frames) / config.fps:
+            frames.append(qpos)
+    return frames
+
+
+def renderer(width: int, height: int) -> tuple[Any, Any, Any]:
+    """Return (model, data, mujoco.Renderer) on the first backend that works without a screen."""
+    wanted = os.environ.get("MUJOCO_GL")
+    errors: list[str] = []
+    for backend in (wanted,) if wanted else BACKENDS:
+        os.environ["MUJOCO_GL"] = backend
+        if backend in ("egl", "osmesa"):
+            os.environ["PYOPENGL_PLATFORM"] = backend
+        for name in [
+            name for name in sys.modules if name.partition(".")[0] in ("mujoco", "OpenGL")
+        ]:
+            del sys.modules[name]  # both choose their backend once, when imported
+        try:
+            import mujoco
+
+            model = mujoco.MjModel.from_xml_path(str(h1.XML_PATH))  # pyright: ignore
+            model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+            model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, 1024  # 4x faster
+            return model, mujoco.MjData(model), mujoco.Renderer(model, height, width)  # pyright: ignore
+        except Exception as error:  # each backend fails in its own way
+            errors.append(f"{backend}: {type(error).__name__}: {error}".splitlines()[0])
+    raise RuntimeError(f"no way to draw without a screen: {'; '.join(errors)}")
+
+
+def draw(frames: Iterable[np.ndarray], config: RecordConfig) -> Iterator[np.ndarray]:
+    """Yield an image [height, width, 3] uint8 for each qpos."""
+    model, data, camera = renderer(config.width, config.height)
+    import mujoco
+
+    try:
+        for qpos in frames:
+            data.qpos[:] = qpos
+            mujoco.mj_forward(model, data)  # pyright: ignore
+            camera.update_scene(data, camera=config.camera)
+            yield camera.render()
+    finally:
+        camera.close()
+
+
+def write(images: Iterable[np.ndarray], path: Path, fps: int) -> int:
+    """Write the images as H.264 to `path`; return how many there were."""
+    imageio: Any = importlib.import_module("imageio.v2")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with imageio.get_writer(str(path), fps=fps, codec="libx264", macro_block_size=2) as film:
+        for image in images:
+            film.append_data(image)
+            count += 1
+    return count
+
+
+def main() -> None:
+    """Collect, then draw."""
+    config = parse_or_exit(RecordConfig(), sys.argv[1:], "runtime.record", __doc__ or "")
+    frames = collect(config, Ending(config.parent))
+    if not frames:
+        sys.exit(f"runtime.record: heard nothing to film at {config.endpoint}")
+    print(f"drawing {len(frames)} frames to {config.video} …", file=sys.stderr, flush=True)
+    try:
+        write(draw(frames, config), Path(config.video), config.fps)
+    except (RuntimeError, ImportError, OSError) as error:
+        sys.exit(f"runtime.record: no film: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Show a running robot in a window: `python -m runtime.viewer endpoint=ipc:///tmp/h1`.
+
+A process of its own that only listens, so that drawing cannot disturb the robot process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from runtime import h1
+from runtime.cli import parse_or_exit
+from runtime.listen import Ending, ListenConfig, coordinates, readings
+
+FPS = 50.0
+
+
+def main() -> None:
+    """Open the window and follow the robot until the end."""
+    config = parse_or_exit(ListenConfig(), sys.argv[1:], "runtime.viewer", __doc__ or "")
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        sys.exit("runtime.viewer: no display here; VIDEO=out.mp4 makes a film without one")
+    import mujoco
+    import mujoco.viewer
+
+    ending = Ending(config.parent)
+    model = mujoco.MjModel.from_xml_path(str(h1.XML_PATH))  # pyright: ignore
+    data = mujoco.MjData(model)  # pyright: ignore
+    with mujoco.viewer.launch_passive(model, data, show_left_ui=False) as window:
+        window.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING  # pyright: ignore
+        window.cam.trackbodyid, window.cam.distance = 1, 3.5
+        shown = 0.0
+        for reading in readings(config, ending):
+            if not window.is_running():
+                return
+            qpos, now = coordinates(reading), time.monotonic()
+            if qpos is not None and now - shown >= 1.0 / FPS:
+                shown = now
+                with window.lock():
+                    data.qpos[:] = qpos
+                    mujoco.mj_forward(model, data)  # pyright: ignore
+                window.sync()
+
+
+if __name__ == "__main__":
+    main()
