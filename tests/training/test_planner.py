@@ -1,0 +1,146 @@
+"""Joining model and search: candidates, masks, gradient steps."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from training.config import ModelConfig, ProposalConfig
+from training.mcts import SearchConfig
+from training.planner import PlannerConfig, _ModelView, climb, plan, root_candidates
+from training.policy_head import Gaussian, squash
+from training.world_model import WorldModel
+
+MODEL = ModelConfig(
+    latent=16,
+    width=24,
+    blocks=1,
+    task_embedding=8,
+    head_hidden=(20,),
+    policy_hidden=(20,),
+    projector=16,
+    head_norm="layer",
+    value_floor=-1e9,
+)
+PUBLISHED = SearchConfig()
+
+
+def model():
+    torch.manual_seed(1)
+    net = WorldModel(MODEL, 7, [4, 2]).eval().requires_grad_(False)
+    for head in (net.policy_head, net.reward_head):
+        torch.nn.init.normal_(head.last.weight, std=0.3)
+    return net
+
+
+def settings(search=PUBLISHED, reduce="min2", **counts):
+    return PlannerConfig(search, ProposalConfig(**{"narrow": 0, "wide": 0, **counts}), reduce)
+
+
+def view_of(net, config, rows=5, seed=0):
+    task = torch.arange(rows) % 2
+    return _ModelView(net, task, torch.tensor([0, 1]), config, torch.Generator().manual_seed(seed))
+
+
+def test_candidates_come_as_mean_narrow_wide_gradient():
+    net, config = model(), settings(mean=1, narrow=300, wide=300, gradient=2)
+    view = view_of(net, config)
+    state = torch.randn(5, 16)
+    policy = Gaussian(torch.full((5, 4), 0.2), torch.full((5, 4), -3.0))
+    candidates = root_candidates(view, state, policy, config)
+    assert candidates.shape == (5, config.proposals.count, 4)
+    assert torch.allclose(candidates[0, 0], squash(policy.mean[0]))
+    u = torch.atanh(candidates[0, 1:601])
+    sigma = 2.718281828**-3
+    assert float(u[:300].std()) == pytest.approx(sigma, rel=0.1)
+    assert float(u[300:].std()) == pytest.approx(3 * sigma, rel=0.1)
+
+
+def test_masked_actuators_are_exactly_zero_in_every_candidate_and_every_leaf():
+    net, config = model(), settings(mean=1, narrow=3, wide=3, gradient=1)
+    view = view_of(net, config)
+    policy = Gaussian(torch.full((5, 4), 0.2), torch.zeros(5, 4))
+    short = torch.arange(5) % 2 == 1  # two of four actuators
+    root = root_candidates(view, torch.randn(5, 16), policy, config)
+    leaf = view.propose(torch.randn(5, 16), torch.arange(5))
+    for actions in (root, leaf):
+        assert torch.all(actions[short][..., 2:] == 0.0)
+        assert torch.all(actions[~short] != 0.0)
+
+
+@pytest.mark.parametrize("leaves", [1, 2, 3, 4])
+def test_every_leaf_gets_distinct_children_half_of_them_wide(leaves):
+    net = model()
+    config = settings(SearchConfig(leaf_actions=leaves), narrow=4)
+    children = view_of(net, config).propose(torch.randn(5, 16), torch.arange(5))
+    assert children.shape == (5, leaves, 4)
+    for i in range(leaves):
+        for j in range(i):
+            assert not torch.equal(children[:, i], children[:, j])
+
+
+def q_value(view, state, u, discount):
+    _, reward, value = view.step(state, torch.tanh(u), torch.arange(len(u)))
+    return reward + discount * value
+
+
+def test_the_first_gradient_step_goes_up_q_by_finite_differences():
+    net = model().double()
+    config = settings(gradient=1)
+    config = dataclasses.replace(
+        config, proposals=dataclasses.replace(config.proposals, gradient_floor=1e-9)
+    )
+    view = view_of(net, config, rows=3)
+    state, mean = torch.randn(3, 16).double(), 0.1 * torch.randn(3, 4).double()
+    (action,) = climb(view, state, mean, config)
+    step = torch.atanh(action) - mean
+    assert torch.allclose(step.pow(2).mean(-1).sqrt(), torch.tensor(0.1).double(), atol=1e-6)
+    slope = torch.zeros_like(mean)
+    for d in range(4):
+        offset = torch.zeros_like(mean)
+        offset[:, d] = 1e-3
+        up, down = (q_value(view, state, mean + s * offset, 0.99) for s in (1.0, -1.0))
+        slope[:, d] = (up - down) / 2e-3
+    cosine = torch.nn.functional.cosine_similarity(step, slope, dim=-1)
+    assert torch.all(cosine > 0.999)
+
+
+def test_a_gradient_below_the_floor_makes_a_shorter_step():
+    net = model().double()
+    config = settings(gradient=1)
+    config = dataclasses.replace(
+        config, proposals=dataclasses.replace(config.proposals, gradient_floor=1e6)
+    )
+    (action,) = climb(view_of(net, config), torch.randn(5, 16).double(),
+                      torch.zeros(5, 4).double(), config)  # fmt: skip
+    assert float(action.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("reduce", ["min2", "mean"])
+def test_planning_is_a_function_of_the_generator(reduce):
+    net = model()
+    config = settings(SearchConfig(simulations=16), reduce, mean=1, narrow=4, wide=2, gradient=1)
+    observation, task = torch.randn(6, 7), torch.arange(6) % 2
+    results = [
+        plan(net, observation, task, config, torch.Generator().manual_seed(seed))
+        for seed in (3, 3, 4)
+    ]
+    assert torch.equal(results[0].action, results[1].action)
+    assert not torch.equal(results[0].actions, results[2].actions)
+    assert results[0].action.shape == (6, 4)
+    assert not results[0].action.requires_grad
+
+
+def test_the_root_value_is_the_least_of_two_heads():
+    net = model()
+    config = settings(SearchConfig(simulations=1, discount=0.0), narrow=1)
+    observation, task = torch.randn(6, 7), torch.zeros(6, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    pick = torch.randperm(5, generator=torch.Generator().manual_seed(0))[:2]
+    result = plan(net, observation, task, config, generator)
+    e = net.embed(task)
+    state = net.encode(observation, e)
+    heads = net.value_support.decode(net.value_logits(net.features(state, e)))
+    reward = net.reward(state, e, result.action)
+    # discount 0: v_search = (v0 + r) / 2
+    assert torch.allclose(result.value, (heads[:, pick].amin(-1) + reward) / 2, atol=1e-4)
