@@ -55,11 +55,12 @@ class _ModelView:
     def propose(self, state: Tensor, row: Tensor) -> Tensor:
         features = self.model.features(state, self.e[row])
         policy = self.model.policy(features, self.task[row])
-        narrow = sample(policy, 1, 1.0, self.generator)
-        wide = sample(policy, 1, self.config.proposals.wide_scale, self.generator)
-        count = self.config.search.leaf_actions
-        half = (count + 1) // 2
-        return torch.cat([narrow] * half + [wide] * (count - half), dim=-2)
+        wide = self.config.search.leaf_actions // 2
+        narrow = self.config.search.leaf_actions - wide
+        scale = self.config.proposals.wide_scale
+        parts = [sample(policy, narrow, 1.0, self.generator)]
+        parts += [sample(policy, wide, scale, self.generator)] if wide else []
+        return torch.cat(parts, dim=-2) * self.model.action_mask[self.task[row]].unsqueeze(-2)
 
 
 def climb(view: _ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -> list[Tensor]:

@@ -47,11 +47,13 @@ def search_rows(
 ) -> Searched:
     """Search at the first `reanalyse_positions` frames of `reanalyse_share` of the rows.
 
-    The rows whose stored result is oldest come first.
+    The rows whose stored result is oldest come first, equally old ones by lot.
     """
     count = config.reanalyse_positions
     share = round(config.reanalyse_share * len(batch.task))
-    rows = np.sort(np.argsort(batch.stored_at[:, 0], kind="stable")[:share])
+    lot = torch.randperm(len(batch.task), generator=generator).numpy()
+    oldest = lot[np.argsort(batch.stored_at[lot, 0], kind="stable")]
+    rows = np.sort(oldest[:share])
     observation = torch.from_numpy(batch.observation[rows, :count]).flatten(0, 1)
     task = torch.from_numpy(batch.task[rows]).repeat_interleave(count)
     result = plan(model, observation, task, planner, generator)

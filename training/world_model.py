@@ -37,6 +37,8 @@ class WorldModel(nn.Module):
         self.register_buffer("action_mask", mask)
         self.obs_norm = RunningNorm(observation)
         self.task_embedding = nn.Embedding(tasks, e)
+        with torch.no_grad():  # inside the ball that `embed` projects to: a whole gradient
+            self.task_embedding.weight.copy_(self.embed(torch.arange(tasks)))
         self.encoder = nn.Sequential(LNTanh(observation + e, d), blocks(config.blocks, d, w))
         self.dynamics = ResidualTransition(d, e + action, w, config.blocks)
         self.action_embedding = LNTanh(action + e, config.action_embedding)
