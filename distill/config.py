@@ -84,6 +84,7 @@ class ReportConfig:
     episodes: int = 10
     steps: int = 1000
     round_episodes: int = 4  # of the student after every round; 0: none
+    runtime_episodes: int = 3  # of the policy in the robot's own loop, guard included
     seed: int = 90_000  # of the first episodes' start; nothing else uses these
     latency_calls: int = 2000
 
@@ -141,7 +142,9 @@ PRESETS: dict[str, DistillConfig] = {
         rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=30, episode_steps=25, beta_rounds=1),
         student=StudentConfig(history=3, hidden=(32, 32)),
         fit=FitConfig(updates=20, final_updates=40, batch=64),
-        report=ReportConfig(episodes=2, steps=40, round_episodes=1, latency_calls=50),
+        report=ReportConfig(
+            episodes=2, steps=40, round_episodes=1, runtime_episodes=1, latency_calls=50
+        ),
     ),
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,15 @@ from distill import report
 from distill.config import DistillConfig
 from distill.dagger import Distillation
 from distill.export import export
+from distill.ship import save_teacher, ship
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.policy import OnnxPolicy
 from runtime.spec import PolicySpec
-from training.checkpoint import save_agent
 from training.config import ConfigError, to_dict
 from training.trainer import git_sha
 
 Results = dict[str, dict[str, dict[str, Any]]]  # controller -> task -> score
-SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
 PARITY_STATES = 1000
 
 
@@ -59,7 +57,7 @@ def distil(config: DistillConfig, words: list[str]) -> dict[str, Any]:
     report.write_json(folder / "card.json", card)
     save_teacher(teacher, folder / "teacher.safetensors")
     if config.ship:
-        ship(folder, Path(config.ship))
+        ship(folder, Path(config.ship), card)
     return card
 
 
@@ -105,7 +103,7 @@ def measure_teacher(config: DistillConfig, teacher: Teacher, folder: Path) -> Re
 
 def measure_student(config: DistillConfig, teacher: Teacher, policy: OnnxPolicy) -> Results:
     """Measure the exported policy on the teacher's episodes, without and with control delay."""
-    delays = {"student": (0, 0), "student, delayed": config.rollout.delay_substeps}
+    delays = {"student": (0, 0), "student_delayed": config.rollout.delay_substeps}
     results: Results = {}
     for name, delay in delays.items():
         scores = report.measure(
@@ -114,6 +112,16 @@ def measure_student(config: DistillConfig, teacher: Teacher, policy: OnnxPolicy)
             delay_substeps=delay,
         )  # fmt: skip
         results[name] = {task: report.to_dict(score) for task, score in scores.items()}
+    if config.report.runtime_episodes:
+        results["student_runtime"] = {
+            task: report.to_dict(
+                report.through_runtime(
+                    policy, task, config.report.runtime_episodes, config.report.steps,
+                    config.report.seed,
+                )
+            )
+            for task in teacher.tasks
+        }  # fmt: skip
     return results
 
 
@@ -158,7 +166,8 @@ def make_card(
             "steps": config.report.steps,
             "episodes": config.report.episodes,
             "seed": config.report.seed,
-            "student_delay_substeps": list(config.rollout.delay_substeps),
+            "student_delayed": f"control {config.rollout.delay_substeps} physics steps late",
+            "student_runtime": "runtime.lockstep: the robot's loop with its guard, 1 step late",
             "student_observes": [f"{b.name} x{b.history}" for b in spec.observation],
         },
         "results": results,
@@ -192,29 +201,6 @@ def short(word: str) -> str:
     key, _, value = word.partition("=")
     parts = Path(value).parts
     return f"{key}={'/'.join(parts[-3:])}" if value.startswith("/") else word
-
-
-def save_teacher(teacher: Teacher, path: Path) -> None:
-    """Write the teacher's weights in half precision."""
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in teacher.agent.model.state_dict().items()
-    }
-    facts = {
-        **teacher.agent.facts,
-        "git": teacher.facts["commit"],
-        "full_precision_sha256": teacher.facts["sha256"],
-    }
-    save_agent(path, half, teacher.agent.config, facts)
-
-
-def ship(folder: Path, target: Path) -> None:
-    """Copy what is shipped."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in SHIPPED:
-        part = target / f"{name}.part"
-        shutil.copyfile(folder / name, part)
-        part.replace(target / name)
 
 
 def summary(card: dict[str, Any]) -> str:

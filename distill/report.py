@@ -11,6 +11,7 @@ import numpy as np
 
 from distill.rollouts import Infer
 from distill.teacher import Teacher
+from runtime.lockstep import evaluate_lockstep
 from runtime.observation import Memory, observe, remember
 from runtime.policy import OnnxPolicy
 from runtime.spec import PolicySpec
@@ -64,6 +65,14 @@ def measure(
         steps=steps,
         delay_substeps=delay_substeps,
     )
+
+
+def through_runtime(policy: OnnxPolicy, task: str, episodes: int, steps: int, seed: int) -> Score:
+    """Return a policy's score in the robot's own loop: guard on, targets one physics tick late."""
+    runs = [
+        evaluate_lockstep(policy, task, seed + i, steps, delay_ticks=1) for i in range(episodes)
+    ]
+    return Score(task, tuple(run.total for run in runs), tuple(run.length for run in runs))
 
 
 def to_dict(score: Score) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Ship a distillation: policy, card and teacher side by side, and a row in the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from distill.teacher import Teacher
+from training.checkpoint import save_agent, write_text
+
+SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
+HEADER = (
+    "| model | date | commit | action map | task: student / planner / random (retention) | µs |\n"
+    "|---|---|---|---|---|---|\n"
+)
+
+
+def save_teacher(teacher: Teacher, path: Path) -> None:
+    """Write the teacher's weights in half precision."""
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in teacher.agent.model.state_dict().items()
+    }
+    facts = {
+        **teacher.agent.facts,
+        "git": teacher.facts["commit"],
+        "full_precision_sha256": teacher.facts["sha256"],
+    }
+    config = dataclasses.replace(teacher.agent.config, out="", init="")  # no machine's folders
+    save_agent(path, half, config, facts)
+
+
+def ship(folder: Path, target: Path, card: dict[str, Any]) -> None:
+    """Copy what is shipped from `folder` to `target`; note it in `target`/../README.md."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SHIPPED:
+        part = target / f"{name}.part"
+        shutil.copyfile(folder / name, part)
+        part.replace(target / name)
+    ledger = target.parent / "README.md"
+    text = ledger.read_text() if ledger.is_file() else "# Models\n"
+    write_text(ledger, enter(text, target.name, row(target.name, card)))
+
+
+def row(name: str, card: dict[str, Any]) -> str:
+    """Return a model's line of the ledger."""
+    cells = []
+    for task, kept in card["retention"].items():
+        student, planner, random = (
+            f"{card['results'][who][task]['mean']:.0f}" for who in ("student", "search", "random")
+        )
+        share = "-" if kept["search"] is None else f"{kept['search']:.2f}"
+        cells.append(f"{task}: {student} / {planner} / {random} ({share})")
+    protocol, latency = card["protocol"], card["latency"]["student"]["p50_us"]
+    return (
+        f"| `{name}` | {card['date']} | {card['commit']} | {protocol['action_map']} "
+        f"| {'; '.join(cells)} | {latency:.0f} |\n"
+    )
+
+
+def enter(text: str, name: str, line: str) -> str:
+    """Return the ledger with the model's line replaced, or added to the table."""
+    lines = text.splitlines(keepends=True)
+    for i, old in enumerate(lines):
+        if old.startswith(f"| `{name}` |"):
+            return "".join([*lines[:i], line, *lines[i + 1 :]])
+    if HEADER in text:
+        return text.replace(HEADER, HEADER + line)
+    return f"{text}\n{HEADER}{line}"
