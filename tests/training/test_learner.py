@@ -243,7 +243,7 @@ def test_the_loss_is_the_weighted_mean_over_samples_divided_by_the_unroll():
     coefficient = {"reward": 1.0, "value": 0.5, "policy": 1.0, "consistency": 5.0,
                    "path_consistency": 0.5}  # fmt: skip
     total = sum(coefficient[name] * terms[name] for name in coefficient) / U
-    assert metrics["loss"] == pytest.approx(float((batch.weight * total).mean()), rel=1e-5)
+    assert metrics["loss"] == pytest.approx((batch.weight * total).mean().item(), rel=1e-5)
     assert torch.allclose(error, (root - batch.value[:, 0]).abs(), atol=1e-4)
 
 
@@ -312,10 +312,11 @@ def test_repeated_updates_on_one_batch_bring_every_loss_down():
     loss = dataclasses.replace(CONFIG.loss, path_consistency=0.0)  # random values have no path
     optim = OptimConfig(lr=3e-3, l2=0.0)
     config = dataclasses.replace(CONFIG, updates=10**6, optim=optim, loss=loss)
-    learner, batch = Learner(build(log_std_range=(-1.6, -1.6)), config), batch_of()
+    model = build(log_std_range=(-1.6, -1.6), latent=32, width=32, head_hidden=(32,))
+    learner, batch = Learner(model, config), batch_of()
     first, _ = learner.update(batch)
     for _ in range(150):
         last, _ = learner.update(batch)
     for name in ("reward", "value", "policy", "consistency"):
         assert last[f"loss_{name}"] < first[f"loss_{name}"], name
-    assert last["value_error"] < 0.3 * first["value_error"]
+    assert last["value_error"] < 0.1 * first["value_error"]
