@@ -48,7 +48,7 @@ def is_private(endpoint: str) -> bool:
     return endpoint.startswith("ipc://") or loopback
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """The newest state frame, decoded."""
 
@@ -75,40 +75,43 @@ class Reading:
     fault: str  # the guard's last finding
 
 
-def _reading(record: np.void, received: float, now: float) -> Reading:
-    state = RobotState(
-        stamp=float(record["stamp"]),
-        orientation=record["orientation"],
-        angular_velocity=record["angular_velocity"],
-        joint_position=record["joint_position"],
-        joint_velocity=record["joint_velocity"],
-        joint_torque=record["joint_torque"],
-        base_position=record["base_position"],
-        base_linear_velocity=record["base_linear_velocity"],
-    )
+def _reading(data: bytes, received: float, now: float) -> Reading:
+    head, vectors = frames.unpack_state(data)
+    target_position = vectors.pop("target_position")
     return Reading(
-        state=state,
-        mode=Mode(int(record["mode"])),
-        goal=Mode(int(record["goal"])),
-        seq=int(record["seq"]),
+        state=RobotState(stamp=head["stamp"], **vectors),
+        mode=Mode(head["mode"]),
+        goal=Mode(head["goal"]),
+        seq=head["seq"],
         age=now - received,
-        commander=bool(record["commander"]),
-        task=frames.text(record["task"]),
-        falls=int(record["falls"]),
-        reward=float(record["reward"]),
-        reward_sum=float(record["reward_sum"]),
-        policy_ticks=int(record["policy_ticks"]),
-        target_age=float(record["target_age"]),
-        target_position=record["target_position"],
-        late_ticks=int(record["late_ticks"]),
-        slipped=int(record["slipped"]),
-        refused=int(record["refused"]),
-        findings=int(record["findings"]),
-        tick_us=float(record["tick_us"]),
-        realtime=bool(record["realtime"]),
-        reason=frames.text(record["reason"]),
-        fault=frames.text(record["fault"]),
+        commander=bool(head["commander"]),
+        task=frames.text(head["task"]),
+        falls=head["falls"],
+        reward=head["reward"],
+        reward_sum=head["reward_sum"],
+        policy_ticks=head["policy_ticks"],
+        target_age=head["target_age"],
+        target_position=target_position,
+        late_ticks=head["late_ticks"],
+        slipped=head["slipped"],
+        refused=head["refused"],
+        findings=head["findings"],
+        tick_us=head["tick_us"],
+        realtime=bool(head["realtime"]),
+        reason=frames.text(head["reason"]),
+        fault=frames.text(head["fault"]),
     )
+
+
+def _is_state(data: bytes) -> bool:
+    try:
+        record = frames.decode(data, Kind.STATE)
+    except FrameError:
+        return False
+    return bool(max(record["mode"][0], record["goal"][0]) <= max(Mode))
+
+
+_TARGET_ROWS = ("position", "velocity", "torque", "stiffness", "damping")
 
 
 class RobotClient:
@@ -130,7 +133,8 @@ class RobotClient:
                 keys.secure_client(socket, Path(key_dir))
             socket.connect(address)
         self._targets = frames.blank(Kind.TARGETS)
-        self._record: np.void | None = None
+        self._rows = [(name, self._targets[name][0]) for name in _TARGET_ROWS]  # views [19]
+        self._newest = b""
         self._received = 0.0
         self._replies: dict[int, tuple[bool, str]] = {}
         self._count = itertools.count(1)
@@ -138,19 +142,13 @@ class RobotClient:
     def reading(self) -> Reading | None:
         """Return the newest reading, or None before the first; never blocks."""
         with self._lock:
-            while True:
-                try:
-                    record = frames.decode(self._states.recv(zmq.NOBLOCK), Kind.STATE)[0]
-                except zmq.Again:
-                    break
-                except FrameError:
-                    continue
-                if max(record["mode"], record["goal"]) > max(Mode):
-                    continue
-                self._record, self._received = record, time.monotonic()
-            if self._record is None:
+            while int(self._states.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                data = self._states.recv(zmq.NOBLOCK)
+                if _is_state(data):
+                    self._newest, self._received = data, time.monotonic()
+            if not self._newest:
                 return None
-            return _reading(self._record, self._received, time.monotonic())
+            return _reading(self._newest, self._received, time.monotonic())
 
     def state(self) -> RobotState | None:
         """Return the newest robot state, or None before the first; never blocks."""
@@ -170,12 +168,11 @@ class RobotClient:
 
     def send_targets(self, targets: JointTargets) -> None:
         """Send targets; they count only while this client holds the lease. Never blocks."""
-        frame = self._targets
         with self._lock:
-            frame["seq"], frame["stamp"] = targets.seq, targets.stamp
-            for name in ("position", "velocity", "torque", "stiffness", "damping"):
-                frame[name] = getattr(targets, name)
-            self._send(frame)
+            self._targets["seq"], self._targets["stamp"] = targets.seq, targets.stamp
+            for name, row in self._rows:
+                row[:] = getattr(targets, name)
+            self._send(self._targets)
 
     def acquire(self) -> tuple[bool, str]:
         """Ask for the lease; return (granted, why not)."""

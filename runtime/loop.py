@@ -18,6 +18,7 @@ from runtime.link import LinkError, Reading
 from runtime.modes import Mode
 from runtime.observation import Memory, observe, remember
 from runtime.policy import Policy
+from runtime.realtime import ask_for_realtime
 from runtime.state import Command, JointTargets, RobotState
 
 STATE_TIMEOUT = 0.1  # s, an older state is not worth an action
@@ -112,6 +113,7 @@ class ControlLoop:
         self.reading: Reading | None = None
         self.targets: JointTargets | None = None
         self.error = ""
+        self.realtime = False  # the thread runs under SCHED_FIFO
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._begin = self._last = 0.0  # s, the first and the last tick in the books
@@ -183,6 +185,7 @@ class ControlLoop:
         except LinkError as error:
             self.error = str(error)
             return
+        self.realtime = ask_for_realtime(40)
         deadline = time.monotonic() + self.period
         self.reset_stats()
         while not self._stop.is_set():

@@ -25,6 +25,7 @@ from runtime.keys import KeyFileError
 from runtime.link import LinkError
 from runtime.modes import STIFF, Mode, ModeConfig, ModeMachine, Setpoints
 from runtime.publisher import StatePublisher
+from runtime.realtime import ask_for_realtime
 from runtime.robot import Robot, RobotError
 from runtime.server_link import Request, RobotServerLink
 from runtime.state import JointTargets, RobotState
@@ -209,15 +210,6 @@ def damp(robot: Robot, seconds: float) -> None:
         time.sleep(DT)
 
 
-def ask_for_realtime() -> bool:
-    """Ask for SCHED_FIFO from inside the thread that ticks; return whether it was given."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-    except (OSError, AttributeError):
-        return False
-    return True
-
-
 class Stopping:
     """Why the process should end, if it should: a signal, or the parent is gone."""
 
@@ -263,7 +255,7 @@ def main() -> None:
     except (LinkError, RobotError, KeyFileError, ConfigError) as error:
         sys.exit(f"runtime.server: {error}")
     server = RobotServer(robot, link, config)
-    server.realtime = config.realtime and ask_for_realtime()
+    server.realtime = config.realtime and ask_for_realtime(50)
     gc.collect()
     gc.freeze()
     gc.disable()
