@@ -22,6 +22,7 @@ from distill.ship import save_teacher, ship
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.policy import OnnxPolicy
+from runtime.score import SPEED
 from runtime.spec import PolicySpec
 from training.config import ConfigError, to_dict
 from training.trainer import git_sha
@@ -112,16 +113,14 @@ def measure_student(config: DistillConfig, teacher: Teacher, policy: OnnxPolicy)
             delay_substeps=delay,
         )  # fmt: skip
         results[name] = {task: report.to_dict(score) for task, score in scores.items()}
-    if config.report.runtime_episodes:
+    episodes, steps, seed = (
+        config.report.runtime_episodes, config.report.steps, config.report.seed,
+    )  # fmt: skip
+    if episodes and set(teacher.tasks) <= SPEED.keys():  # the tasks that the runtime can score
         results["student_runtime"] = {
-            task: report.to_dict(
-                report.through_runtime(
-                    policy, task, config.report.runtime_episodes, config.report.steps,
-                    config.report.seed,
-                )
-            )
+            task: report.to_dict(report.through_runtime(policy, task, episodes, steps, seed))
             for task in teacher.tasks
-        }  # fmt: skip
+        }
     return results
 
 

@@ -41,14 +41,16 @@ class Teacher:
 
         Raises:
             CheckpointError: no agent at `path`.
-            ConfigError: a task it was not trained on, or a search that cannot be.
+            ConfigError: a task it was not trained on, an action map that no robot has, or a search
+                that cannot be.
         """
         file = find_agent(Path(path))
         agent = Agent.load(file)
         try:
             index = np.array([agent.task_index(name) for name in tasks or agent.tasks])
-        except ValueError as error:
-            raise ConfigError(f"tasks: {error}") from None
+            h1.action_map(agent.action_map)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"ckpt, tasks: {error.args[0]}") from None
         planner = label_planner(agent, config)
         try:
             halving_rounds(planner.search.simulations, planner.proposals.count)
