@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "ezm_runtime"
 NODE_NAME = "ezm_policy"
@@ -18,32 +19,33 @@ _HERE = Path(__file__).resolve().parent
 _FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250  # DDSI-RTPS 9.6.1
 
 
+def option(default: Any, text: str) -> Any:
+    """Return a dataclass field that can explain itself."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class Options:
     """What a person may choose, the same for `ros2 launch` and for bringup."""
 
-    policy: str = "models/h1/policy.onnx"  # ONNX file with its PolicySpec inside
-    task: str = "stand"  # one of the policy's tasks
-    engine: str = "ort"  # ort | tensorrt
-    heading: float = 0.0  # rad, world yaw wanted
-    endpoint: str = ""  # ZeroMQ address of the robot process; empty: a new ipc:// one
-    seed: int = 0  # of the simulated robot
-    view: bool = False  # open a window (simulation)
-    video: str = ""  # write a film to this file (simulation)
-    interface: str = ""  # network interface of the real robot
-
-    @classmethod
-    def help(cls) -> dict[str, tuple[str, str]]:
-        """Return {name: (default, type)} of every option."""
-        return {item.name: (str(item.default), str(item.type)) for item in fields(cls)}
+    policy: str = option("models/h1/policy.onnx", "ONNX file with its PolicySpec inside")
+    task: str = option("stand", "one of the policy's tasks")
+    engine: str = option("ort", "ort | tensorrt")
+    heading: float = option(0.0, "rad, world yaw wanted")
+    endpoint: str = option("", "ZeroMQ address of the robot process; empty: a new ipc:// one")
+    seed: int = option(0, "of the simulated robot")
+    view: bool = option(False, "open a window (simulation)")
+    video: str = option("", "write a film to this .mp4 (simulation); needs no screen")
+    interface: str = option("", "network interface of the real robot")
 
 
 @dataclass(frozen=True)
 class Line:
-    """The two processes of one control line."""
+    """The processes of one control line."""
 
     robot_argv: tuple[str, ...]  # the robot process: no ROS in it
     node_parameters: dict[str, bool | int | float | str]  # the policy node's, over config/h1.yaml
+    listeners: dict[str, tuple[str, ...]]  # window and film maker, if wanted: they only listen
     config: Path  # parameters that are the same for every run
     endpoint: str
     autostart: bool
@@ -79,11 +81,16 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
         settings["seed"] = options.seed
     elif options.interface:
         settings["interface"] = options.interface
+    listen: dict[str, object] = {"endpoint": endpoint, "parent": parent}
+    listeners: dict[str, tuple[str, ...]] = {}
+    if options.view:
+        listeners["window"] = _argv("runtime.viewer", listen)
+    if options.video:
+        film = str(Path(options.video).absolute())
+        listeners["film"] = _argv("runtime.record", {**listen, "video": film})
     return Line(
-        robot_argv=(
-            *(sys.executable, "-m", "runtime.server"),
-            *(f"{name}={_text(value)}" for name, value in settings.items()),
-        ),
+        robot_argv=_argv("runtime.server", settings),
+        listeners=listeners,
         node_parameters={
             "policy": str(Path(options.policy).absolute()),
             "engine": options.engine,
@@ -139,8 +146,9 @@ def free_domain(candidates: range | list[int] = range(0, 100)) -> int:
     raise RuntimeError(f"no free ROS domain among {candidates}; set ROS_DOMAIN_ID")
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _argv(module: str, settings: dict[str, object]) -> tuple[str, ...]:
+    words = (f"{name}={value}" for name, value in settings.items())
+    return (sys.executable, "-m", module, *words)
 
 
 def _yaml(value: bool | int | float | str) -> str:

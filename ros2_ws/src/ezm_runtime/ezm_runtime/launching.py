@@ -47,9 +47,15 @@ def _actions(context: LaunchContext, robot: str) -> list:
     ]
     folder = Path(tempfile.mkdtemp(prefix="ezm-"))
     line = describe(robot, parse(Options(), words), folder=folder, parent=os.getpid())
+    ending = [OpaqueFunction(function=_end)]
     process = ExecuteProcess(
-        cmd=list(line.robot_argv), name="robot_process", output="screen", on_exit=Shutdown()
+        cmd=list(line.robot_argv), name="robot_process", output="screen", on_exit=ending
     )
+    listeners = [
+        # the film is drawn after the run: the launch system must be patient with it
+        ExecuteProcess(cmd=list(argv), name=name, output="screen", sigterm_timeout="600")
+        for name, argv in line.listeners.items()
+    ]
     node = LifecycleNode(
         package=PACKAGE,
         executable="policy_node",
@@ -57,12 +63,13 @@ def _actions(context: LaunchContext, robot: str) -> list:
         namespace="",
         parameters=[str(line.config), line.node_parameters],
         output="screen",
-        on_exit=Shutdown(),
+        on_exit=ending,
     )
     configure = _transition(node, Transition.TRANSITION_CONFIGURE)
     activate = _transition(node, Transition.TRANSITION_ACTIVATE)
     return [
         process,
+        *listeners,
         node,
         RegisterEventHandler(OnProcessStart(target_action=node, on_start=[configure])),
         RegisterEventHandler(
@@ -74,6 +81,11 @@ def _actions(context: LaunchContext, robot: str) -> list:
             )
         ),
     ]
+
+
+def _end(context: LaunchContext) -> list:
+    """One of the two has ended: so does the launch, unless it is about to anyway."""
+    return [] if context.is_shutdown else [Shutdown(reason="the control line has ended")]
 
 
 def _transition(node: LifecycleNode, transition: int) -> EmitEvent:

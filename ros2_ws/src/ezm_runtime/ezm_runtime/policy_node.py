@@ -32,25 +32,14 @@ from ezm_runtime import convert, report
 from ezm_runtime.describe import NODE_NAME
 from ezm_runtime.graph import LATCHED, SENSOR, make_executor
 from ezm_runtime.lifeline import alive
-from runtime.link import LinkError, RobotClient
+from ezm_runtime.parameters import PARAMETERS
+from runtime.link import LinkError, Reading, RobotClient
 from runtime.loop import ControlLoop
 from runtime.modes import Mode
 from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
 from runtime.state import Command
 
-_PARAMETERS = {  # name: (default, what it is, fixed once configured)
-    "policy": ("models/h1/policy.onnx", "ONNX file with its PolicySpec inside", True),
-    "engine": ("ort", "ort | tensorrt", True),
-    "task": ("stand", "one of the policy's tasks", False),
-    "heading": (0.0, "rad, world yaw wanted", False),
-    "endpoint": ("", "ZeroMQ address of the robot process", True),
-    "autostart": (False, "ask for POLICY on activation; never on a real robot", True),
-    "parent": (0, "process without which this one ends; 0: none", True),
-    "state_rate": (5.0, "Hz, ~/state", True),
-    "robot_timeout": (5.0, "s without a word from the robot process: the node ends", True),
-    "cmd_vel_timeout": (0.5, "s, after which /cmd_vel counts as zero", True),
-}
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -59,10 +48,11 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **arguments) -> None:
         super().__init__(NODE_NAME, **arguments)
-        for name, (default, text, _) in _PARAMETERS.items():
+        for name, (default, text, _) in PARAMETERS.items():
             self.declare_parameter(name, default, ParameterDescriptor(description=text))
         self.add_on_set_parameters_callback(self._on_parameters)
         self.phase = "unconfigured"
+        self.signals: list[int] = []  # received by the process
         self.ended = ""  # why the process should end, once it should
         self.policy: Policy | None = None
         self.client: RobotClient | None = None
@@ -98,7 +88,7 @@ class PolicyNode(LifecycleNode):
             self.policy = load_policy(self._get("policy"), engine=self._get("engine"))
             task_index(self._wanted[0], self.policy.spec)
             self.client = RobotClient(self._get("endpoint"), name=self.get_fully_qualified_name())
-            reading = self.client.wait(5.0)
+            reading = self._first_reading(self.client, 5.0)
             if self.policy.spec.sim_only and not np.isfinite(reading.state.base_position).all():
                 raise SpecError(f"the policy needs {list(self.policy.spec.sim_only)}: not measured")
         except (PolicyError, SpecError, LinkError) as error:
@@ -152,6 +142,16 @@ class PolicyNode(LifecycleNode):
         self.close()
         return OK
 
+    def _first_reading(self, client: RobotClient, timeout: float) -> Reading:
+        """Wait for the robot process; a signal ends the wait."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return client.wait(0.2)
+            except LinkError:
+                if self.signals or time.monotonic() > deadline:
+                    raise
+
     def _let_go(self) -> None:
         if self._stream is not None:
             self.destroy_timer(self._stream)
@@ -190,7 +190,7 @@ class PolicyNode(LifecycleNode):
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for item in parameters:
-            fixed = item.name in _PARAMETERS and _PARAMETERS[item.name][2]
+            fixed = item.name in PARAMETERS and PARAMETERS[item.name][2]
             if fixed and self.phase != "unconfigured":
                 return SetParametersResult(
                     successful=False, reason=f"'{item.name}' is fixed while {self.phase}"
@@ -283,16 +283,15 @@ class PolicyNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until a signal, its parent's end, or the robot's."""
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: signals.append(received))
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     context = get_default_context()
     node = PolicyNode()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: node.signals.append(received))
     executor = make_executor()
     executor.add_node(node)
     try:
-        while context.ok() and not signals and not node.ended:
+        while context.ok() and not node.signals and not node.ended:
             executor.spin_once(timeout_sec=0.1)
         if node.ended:
             node.get_logger().warning(f"ending: {node.ended}")
@@ -301,7 +300,7 @@ def main(args: list[str] | None = None) -> None:
         executor.remove_node(node)
         node.destroy_node()
         context.try_shutdown()
-    sys.exit(0 if signals or node.ended == "shut down" else 1)
+    sys.exit(0 if node.signals or node.ended == "shut down" else 1)
 
 
 if __name__ == "__main__":

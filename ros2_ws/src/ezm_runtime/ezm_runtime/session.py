@@ -6,6 +6,7 @@ What `ros2 launch ezm_runtime h1_sim.launch.py` starts, where only the rclpy whe
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from ezm_runtime.describe import (
     describe,
     free_domain,
     loopback_environment,
+    option,
 )
 from ezm_runtime.watch import ACTIVATE, CONFIGURE, Watch
 from runtime.cli import ConfigError, parse_or_exit
@@ -36,6 +38,8 @@ from runtime.observation import task_index
 from runtime.policy import PolicyError, SpecError, load_policy
 
 ENOUGH = 0.7  # of the nominal rate, measured over ROS, to call it a control line
+ESSENTIAL = ("robot process", "policy node")
+FILM_PATIENCE = 600.0  # s to draw the film after the run
 STARTUP = 30.0  # s for each stage on the way to POLICY
 
 
@@ -43,8 +47,8 @@ STARTUP = 30.0  # s for each stage on the way to POLICY
 class BringupOptions(Options):
     """The launch arguments, and how long."""
 
-    robot: str = "mujoco"  # mujoco | unitree
-    duration: float = 20.0  # s in POLICY, then everything is stopped
+    robot: str = option("mujoco", "mujoco | unitree")
+    duration: float = option(20.0, "s in POLICY, then everything is stopped")
 
 
 class BringupError(RuntimeError):
@@ -68,6 +72,8 @@ class Session:
         error = ""
         try:
             self._start("robot process", self.line.robot_argv)
+            for name, argv in self.line.listeners.items():
+                self._start(name, argv)
             self._start("policy node", self.line.node_argv)
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
             self.watch = Watch("ezm_bringup")
@@ -104,30 +110,39 @@ class Session:
             raise BringupError(self._why(f"POLICY was not reached; the robot is in {watch.mode}"))
 
     def _follow(self, watch: Watch) -> None:
-        began = watch.policy_since or time.monotonic()
-        ended = began + self.options.duration
-        while not self.signals and time.monotonic() < ended:
-            watch.spin(self._broken, min(0.5, max(ended - time.monotonic(), 0.0)))
+        """Show what is going on until POLICY has lasted for the duration, or a signal comes."""
+        left = math.inf
+        while not self.signals and left > 0.0:
+            watch.spin(self._broken, min(0.5, left))
             if not self.signals and self._broken():
                 raise BringupError(self._why("the line broke"))
-            self._say(status_line(watch, time.monotonic() - began))
+            since = watch.policy_since
+            seconds = 0.0 if since is None else time.monotonic() - since
+            left = math.inf if since is None else self.options.duration - seconds
+            self._say(status_line(watch, seconds))
 
     def _stop(self) -> None:
         """End the node first (it gives the robot back), then the robot process; spare nobody."""
         self.ended = time.monotonic()
-        for name in ("policy node", "robot process"):
-            child = self.children.get(name)
-            if child is None or child.poll() is not None:
-                continue
-            child.send_signal(signal.SIGINT)
-            try:
-                child.wait(8.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        for name, patience in (("policy node", 8.0), ("robot process", 8.0), ("window", 8.0)):
+            self._end(name, patience)
+        if "film" in self.children:
+            self._say("drawing the film …")
+            self._end("film", FILM_PATIENCE)
         if self.watch is not None:
             self.watch.close()
             get_default_context().try_shutdown()
+
+    def _end(self, name: str, patience: float) -> None:
+        child = self.children.get(name)
+        if child is None or child.poll() is not None:
+            return
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
     # what was seen
 
@@ -143,6 +158,9 @@ class Session:
                 f"over ROS came {flows[0]:.1f} joint states and {flows[1]:.1f} targets a second, "
                 f"expected {1.0 / CONTROL_DT:.0f}"
             )
+        film = self.children.get("film")
+        if not error and film is not None and film.returncode != 0:
+            error = "no film\n" + tail(self.folder / "film.log")
         seconds = self.ended - began if began is not None else 0.0
         summary = {
             "task": record.get("task", self.options.task),
@@ -161,15 +179,23 @@ class Session:
     # small things
 
     def _broken(self) -> bool:
-        dead = any(child.poll() is not None for child in self.children.values())
-        return dead or bool(self.signals)
+        return bool(self.signals or self._dead())
+
+    def _dead(self) -> dict[str, int]:
+        """Return the exit codes of those who should still be there; a window may be closed."""
+        codes = {name: child.poll() for name, child in self.children.items()}
+        return {
+            name: code
+            for name, code in codes.items()
+            if code is not None and (name in ESSENTIAL or code != 0)
+        }
 
     def _why(self, what: str) -> str:
         if self.signals:
             return "interrupted"
-        for name, child in self.children.items():
-            if child.poll() is not None:
-                what += f"; the {name} ended with code {child.returncode}"
+        what += "".join(
+            f"; the {name} ended with code {code}" for name, code in self._dead().items()
+        )
         tails = [tail(path) for path in sorted(self.folder.glob("*.log"))]
         return "\n".join([what, *filter(None, tails)])
 
