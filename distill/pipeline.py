@@ -25,6 +25,7 @@ from runtime.policy import OnnxPolicy
 from runtime.score import SPEED
 from runtime.spec import PolicySpec
 from training.config import ConfigError, to_dict
+from training.evaluation import ActFunction
 from training.trainer import git_sha
 
 Results = dict[str, dict[str, dict[str, Any]]]  # controller -> task -> score
@@ -89,36 +90,36 @@ def measure_teacher(config: DistillConfig, teacher: Teacher, folder: Path) -> Re
     """Measure everything the student is compared with, once per teacher and protocol."""
     path, settings = folder / "teacher.json", to_dict(config)["report"]
     there = report.read_json(path)
-    if there is not None and there["report"] == settings:
-        return there["results"]
-    results: Results = {}
+    results: Results = there["results"] if there and there["report"] == settings else {}
     for name, act in teacher.controllers(config.report.seed).items():
-        scores = report.measure(
-            act, teacher, episodes=config.report.episodes, steps=config.report.steps,
-            seed=config.report.seed,
-        )  # fmt: skip
-        results[name] = {task: report.to_dict(score) for task, score in scores.items()}
-    report.write_json(path, {"report": settings, "results": results})
+        if name not in results:
+            results[name] = _measure(config, teacher, act)
+            report.write_json(path, {"report": settings, "results": results})
     return results
+
+
+def _measure(
+    config: DistillConfig, teacher: Teacher, act: ActFunction, delay: tuple[int, int] = (0, 0)
+) -> dict[str, dict[str, Any]]:
+    episodes, steps, seed = config.report.episodes, config.report.steps, config.report.seed
+    scores = report.measure(
+        act, teacher, episodes=episodes, steps=steps, seed=seed, delay_substeps=delay
+    )
+    return {task: report.to_dict(score, steps) for task, score in scores.items()}
 
 
 def measure_student(config: DistillConfig, teacher: Teacher, policy: OnnxPolicy) -> Results:
     """Measure the exported policy on the teacher's episodes, without and with control delay."""
     delays = {"student": (0, 0), "student_delayed": config.rollout.delay_substeps}
-    results: Results = {}
-    for name, delay in delays.items():
-        scores = report.measure(
-            report.student_controller(policy.spec, policy.infer), teacher,
-            episodes=config.report.episodes, steps=config.report.steps, seed=config.report.seed,
-            delay_substeps=delay,
-        )  # fmt: skip
-        results[name] = {task: report.to_dict(score) for task, score in scores.items()}
-    episodes, steps, seed = (
-        config.report.runtime_episodes, config.report.steps, config.report.seed,
-    )  # fmt: skip
+    results: Results = {
+        name: _measure(config, teacher, report.student_controller(policy.spec, policy.infer), delay)
+        for name, delay in delays.items()
+    }
+    settings = config.report
+    episodes, steps, seed = settings.runtime_episodes, settings.steps, settings.seed
     if episodes and set(teacher.tasks) <= SPEED.keys():  # the tasks that the runtime can score
         results["student_runtime"] = {
-            task: report.to_dict(report.through_runtime(policy, task, episodes, steps, seed))
+            task: report.to_dict(report.through_runtime(policy, task, episodes, steps, seed), steps)
             for task in teacher.tasks
         }
     return results

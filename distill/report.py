@@ -75,12 +75,13 @@ def through_runtime(policy: OnnxPolicy, task: str, episodes: int, steps: int, se
     return Score(task, tuple(run.total for run in runs), tuple(run.length for run in runs))
 
 
-def to_dict(score: Score) -> dict[str, Any]:
-    """Return a score as JSON-ready values, one decimal."""
+def to_dict(score: Score, steps: int) -> dict[str, Any]:
+    """Return a score of episodes of at most `steps` as JSON-ready values, one decimal."""
     return {
         "mean": round(score.mean, 1),
         "std": round(score.std, 1),
         "length": round(score.length, 1),
+        "falls": sum(length < steps for length in score.lengths),
         "returns": [round(value, 1) for value in score.returns],
         "lengths": list(score.lengths),
     }
