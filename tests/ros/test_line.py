@@ -105,6 +105,13 @@ def test_estop_is_latched_until_reset(node, robot, watch):
     assert poll(lambda: robot.reading().mode is Mode.POLICY, 20.0)
 
 
+def test_estop_survives_deactivation(node, robot, watch):
+    assert watch.trigger("estop")[0]
+    assert watch.change(DEACTIVATE, 10.0, NEVER)
+    assert poll(lambda: not robot.reading().commander, 3.0)
+    assert robot.reading().mode is Mode.ESTOP
+
+
 def test_task_changes_by_topic_and_unknown_tasks_do_not(node, robot, watch):
     from std_msgs.msg import String
 

@@ -160,8 +160,7 @@ class PolicyNode(LifecycleNode):
             self.loop.stop()
             self.loop = None
             if self.client is not None:
-                self.client.request_mode(Mode.DAMPING)
-                self.client.release()
+                self.client.release()  # damps the robot, and leaves an ESTOP latched
 
     def close(self) -> None:
         self._let_go()
