@@ -30,9 +30,11 @@ class Plan:
     q: np.ndarray  # [B, K] completed Q
 
 
-def build_model(config: TrainConfig) -> WorldModel:
+def build_model(
+    config: TrainConfig, observation: int = OBSERVATION_SIZE, action: int = ACTION_SIZE
+) -> WorldModel:
     """Return an untrained model for the tasks of a configuration."""
-    return WorldModel(config.model, OBSERVATION_SIZE, [ACTION_SIZE] * len(config.tasks))
+    return WorldModel(config.model, observation, [action] * len(config.tasks))
 
 
 class Agent:

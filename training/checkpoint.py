@@ -1,11 +1,11 @@
 """Checkpoints: safetensors and JSON, complete or not there at all.
 
-    <run>/config.json
-    <run>/checkpoints/00002500/agent.safetensors    weights that act, with the configuration inside
-                              /learner.safetensors  weights being trained, Adam's moments
-                              /replay.safetensors   only in the newest checkpoint
-                              /state.json           counters
-    <run>/checkpoints/latest                        name of the newest complete one
+<run>/config.json
+<run>/checkpoints/00002500/agent.safetensors    weights that act, with the configuration inside
+                          /learner.safetensors  weights being trained, Adam's moments
+                          /replay.safetensors   only in the newest checkpoint
+                          /state.json           counters
+<run>/checkpoints/latest                        name of the newest complete one
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, st
 def find_agent(path: Path) -> Path:
     """Return the agent file that `path` means; see `load_agent`."""
     path = Path(path)
-    if path.name == "latest" and not path.exists() or path.is_file() and path.name == "latest":
+    if path.name == "latest" and not path.is_dir():
         path = path.parent if path.parent.name != "checkpoints" else path.parent.parent
     if path.is_file():
         return path
@@ -122,7 +122,22 @@ def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any])
 
 
 def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
-    """Restore learner and replay from a checkpoint folder; return the saved counters."""
+    """Restore learner and replay from a checkpoint folder; return the saved counters.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or of another configuration.
+    """
+    try:
+        return _load_run(folder, learner, replay)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        raise CheckpointError(
+            f"cannot resume from {folder} (it holds {there or 'nothing'}): {error}. Training with "
+            f"another configuration needs another out="
+        ) from error
+
+
+def _load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
     tensors = load_file(folder / "learner.safetensors")
     state = json.loads((folder / "state.json").read_text())
     prefix = "model."

@@ -2,13 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from training.h1_env import H1Env
+from training.h1_env import H1Env, Step
 
 # observation [E, O], task index [E] -> action [E, A]
 ActFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Env(Protocol):
+    """A batch of environments as training and evaluation use it; nothing resets by itself."""
+
+    def reset(self, rows: np.ndarray | None = None) -> np.ndarray: ...
+
+    def step(self, action: np.ndarray) -> Step: ...
+
+    def close(self) -> None: ...
+
+
+MakeEnv = Callable[..., Env]  # takes the arguments of H1Env
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ def evaluate(
     terminate: bool = True,
     steps: int = 1000,
     delay_substeps: tuple[int, int] = (0, 0),
+    make_env: MakeEnv = H1Env,
 ) -> dict[str, Score]:
     """Run `episodes` episodes per task side by side and return their scores by task.
 
@@ -49,7 +64,7 @@ def evaluate(
     """
     rows = [task for task in tasks for _ in range(episodes)]
     index = np.repeat(np.arange(len(tasks)), episodes)
-    env = H1Env(
+    env = make_env(
         rows,
         seed=seed,
         action_map=action_map,

@@ -1,4 +1,4 @@
-"""One gradient step: unroll the model along a batch, sum the losses, step Adam, move the average."""
+"""One gradient step: unroll the model along a batch, sum losses, step Adam, move the average."""
 
 import copy
 

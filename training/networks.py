@@ -1,8 +1,9 @@
 """Building blocks of the networks (EZ-M, state-based); know nothing of tasks or search."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 NORMS = ("batch", "layer")
 
@@ -17,7 +18,7 @@ class PreLNBlock(nn.Module):
         self.outer = nn.Linear(width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.outer(F.relu(self.inner(self.norm(x))))
+        return x + self.outer(torch.relu(self.inner(self.norm(x))))
 
 
 def blocks(count: int, dim: int, width: int) -> nn.Sequential:
@@ -33,7 +34,7 @@ class LNTanh(nn.Sequential):
 
 
 class ResidualTransition(nn.Module):
-    """state + MLP(layer_norm([state, rest])), then pre-norm blocks: trunk of dynamics and reward."""
+    """state + MLP(layer_norm([state, rest])), then pre-norm blocks: dynamics and reward."""
 
     def __init__(self, state: int, rest: int, width: int, count: int):
         super().__init__()
@@ -44,7 +45,7 @@ class ResidualTransition(nn.Module):
 
     def forward(self, state: Tensor, rest: Tensor) -> Tensor:
         x = self.norm(torch.cat([state, rest], dim=-1))
-        return self.blocks(state + self.outer(F.relu(self.inner(x))))
+        return self.blocks(state + self.outer(torch.relu(self.inner(x))))
 
 
 class _EnsembleLinear(nn.Module):
@@ -78,7 +79,7 @@ class _EnsembleNorm(nn.Module):
         if self.batch is None:
             weight = self.weight if pick is None else self.weight[pick]
             bias = self.bias if pick is None else self.bias[pick]
-            return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), weight)
+            return torch.addcmul(bias, nn.functional.layer_norm(x, x.shape[-1:]), weight)
         heads, rows, features = x.shape
         flat = self.batch(x.transpose(0, 1).reshape(rows, heads * features))
         return flat.view(rows, heads, features).transpose(0, 1)
@@ -101,7 +102,7 @@ class Heads(nn.Module):
             raise ValueError(f"unknown head norm {norm!r}; there are {NORMS}")
         self.can_pick = norm != "batch"  # batch norm holds the statistics of all heads at once
         sizes = (inputs, *hidden)
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(pairwise(sizes))
         self.layers = nn.ModuleList(_EnsembleLinear(heads, i, o) for i, o in pairs)
         self.norms = nn.ModuleList(_EnsembleNorm(heads, o, norm) for _, o in pairs)
         self.last = _EnsembleLinear(heads, sizes[-1], outputs)
@@ -114,7 +115,7 @@ class Heads(nn.Module):
         early = pick if self.can_pick else None
         y = x.reshape(1, -1, x.shape[-1])
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            y = F.relu(norm(layer(y, early), early))
+            y = torch.relu(norm(layer(y, early), early))
         y = self.last(y, early).transpose(0, 1)
         y = y.reshape(*x.shape[:-1], *y.shape[1:])
         return y if pick is None or self.can_pick else y[..., pick, :]

@@ -1,4 +1,4 @@
-"""The tanh-Gaussian policy in pure functions; knows no network. Source: EZ-M release, "tdmpc2" type."""
+"""The tanh-Gaussian policy in pure functions (EZ-M release, "tdmpc2" type); knows no network."""
 
 import math
 from dataclasses import dataclass
@@ -35,9 +35,7 @@ def squash(u: Tensor) -> Tensor:
     return torch.tanh(u).clamp(-ACTION_LIMIT, ACTION_LIMIT)
 
 
-def sample(
-    policy: Gaussian, count: int, scale: float, generator: torch.Generator | None
-) -> Tensor:
+def sample(policy: Gaussian, count: int, scale: float, generator: torch.Generator | None) -> Tensor:
     """Draw `count` actions with sigma times `scale`: [..., A] -> [..., count, A]."""
     shape = (*policy.mean.shape[:-1], count, policy.mean.shape[-1])
     noise = torch.randn(shape, generator=generator, device=policy.mean.device)

@@ -95,9 +95,7 @@ def reanalyse(
     pick = None
     if config.value_reduce == "min2":
         pick = torch.randperm(model.config.value_heads, generator=generator)[:2]
-    value = model.value(
-        model.features(model.encode(boot, e), e), pick, config.value_reduce
-    )
+    value = model.value(model.features(model.encode(boot, e), e), pick, config.value_reduce)
     at_end = (index == final.unsqueeze(1)) & torch.from_numpy(batch.terminal).unsqueeze(1)
     value = torch.where(at_end, 0.0, value)
     reward = torch.from_numpy(batch.reward)
@@ -115,9 +113,7 @@ def reanalyse(
         searched = z.clone()  # what was not searched keeps its TD target
         searched[rows, :count] = fresh.value
         newest = torch.from_numpy(batch.newest) < config.search_value_newest
-        mixed = value_targets.mixed_value(
-            z, searched, updates, newest, config.search_value_after
-        )
+        mixed = value_targets.mixed_value(z, searched, updates, newest, config.search_value_after)
         z = torch.where(acts, mixed, z)  # a final frame has no action to search
     unroll = config.unroll
     training_batch = TrainingBatch(

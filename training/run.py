@@ -8,6 +8,7 @@ The same command again resumes the run in `out`.
 
 import sys
 
+from training.checkpoint import CheckpointError
 from training.config import ConfigError, describe, load_config
 from training.trainer import Trainer
 
@@ -25,6 +26,9 @@ def main() -> int:
         return 0
     try:
         Trainer(config).run()
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130

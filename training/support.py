@@ -46,4 +46,3 @@ class Support(nn.Module):
         """Return the scalar of `logits` [..., bins]: inverse transform of the mean atom."""
         mean = (torch.softmax(logits.float(), dim=-1) * self.atoms).sum(-1)
         return unsquash(mean) if self.transform == "h" else mean
-

@@ -15,7 +15,7 @@ import torch
 from training import checkpoint, schedules
 from training.agent import ACTION_SIZE, OBSERVATION_SIZE, Agent, build_model
 from training.config import TrainConfig, to_dict
-from training.evaluation import evaluate
+from training.evaluation import MakeEnv, evaluate
 from training.h1_env import H1Env
 from training.learner import Learner
 from training.metrics import Averages, MetricsFile
@@ -27,17 +27,30 @@ from training.replay import Replay
 class Trainer:
     """Owns learner, replay and counters of one run."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(
+        self,
+        config: TrainConfig,
+        make_env: MakeEnv = H1Env,
+        sizes: tuple[int, int] = (OBSERVATION_SIZE, ACTION_SIZE),
+    ):
+        """Build the parts of a run, or take up the one in `config.out`.
+
+        `make_env` takes H1Env's arguments; `sizes` are those of its observation and action.
+        """
         self.config, self.run_folder = config, Path(config.out)
+        self.make_env, (observation, self.action_size) = make_env, sizes
         torch.set_num_threads(config.torch_threads)
         torch.manual_seed(config.seed)
-        self.learner = Learner(build_model(config), config)
+        self.learner = Learner(build_model(config, *sizes), config)
         tasks = len(config.tasks)
         window = config.targets.unroll + config.targets.td_steps
         self.replay = Replay(
-            tasks, config.collect.envs_per_task, OBSERVATION_SIZE, ACTION_SIZE, window,
+            tasks, config.collect.envs_per_task, observation, self.action_size, window,
             config.replay,
         )  # fmt: skip
+        # steps of each task before the first update: one complete window in every row at least
+        rows = config.collect.envs_per_task
+        self.warm_up = max(config.collect.random_steps, rows * (window + 1))
         self.task_index = np.repeat(np.arange(tasks), config.collect.envs_per_task)
         self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
         self.steps = 0  # environment steps of each task
@@ -83,7 +96,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
         torch.manual_seed(int(self.rng.integers(2**62)))
         long = self.learner.updates >= collect.long_episodes_after * self.config.updates
-        self.env = H1Env(
+        self.env = self.make_env(
             [self.config.tasks[i] for i in self.task_index],
             seed=int(self.rng.integers(2**62)),
             action_map=collect.action_map,
@@ -96,7 +109,7 @@ class Trainer:
         self.returns = np.zeros(len(self.task_index))
         self.lengths = np.zeros(len(self.task_index), int)
         while self.learner.updates < until:
-            ready = self.steps > collect.random_steps
+            ready = self.steps > self.warm_up
             ratio = self.config.update_ratio
             if ready and schedules.due(self.learner.updates, ratio, self.steps):
                 self._learn()
@@ -134,7 +147,7 @@ class Trainer:
 
     def _random_action(self) -> np.ndarray:
         scale = self.config.collect.random_scale
-        shape = (len(self.task_index), ACTION_SIZE)
+        shape = (len(self.task_index), self.action_size)
         return (scale * self.rng.uniform(-1.0, 1.0, shape)).astype(np.float32)
 
     def _planned_action(self) -> np.ndarray:
@@ -175,9 +188,7 @@ class Trainer:
         learned = time.perf_counter()
         self.replay.update_priorities(batch, error.numpy())
         if config.targets.policy_staleness:
-            self.replay.store_search(
-                batch, fresh.rows, fresh.action.numpy(), self.learner.updates
-            )
+            self.replay.store_search(batch, fresh.rows, fresh.action.numpy(), self.learner.updates)
         self.averages.add(metrics | fresh.facts)
         self.averages.add(
             {
@@ -231,10 +242,13 @@ class Trainer:
                 seed=10_000 + config.seed,
                 action_map=config.collect.action_map,
                 terminate=config.collect.terminate,
+                make_env=self.make_env,
             )
             row = {f"eval_{name}/{task}": score.mean for task, score in scores.items()}
             self.metrics.write({"updates": self.learner.updates, "time": time.time(), **row})
-            text = "  ".join(f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items())
+            text = "  ".join(
+                f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items()
+            )
             print(f"evaluation at {self.learner.updates}: {name:6s} {text}", flush=True)
 
 

@@ -54,17 +54,13 @@ class WorldModel(nn.Module):
         if config.value_slope:
             with torch.no_grad():
                 self.value_head.last.bias.sub_(config.value_slope * torch.arange(config.bins))
-        self.policy_head = Heads(
-            1, d + e, config.policy_hidden, 2 * action, norm, zero_last=True
-        )
+        self.policy_head = Heads(1, d + e, config.policy_hidden, 2 * action, norm, zero_last=True)
         p = config.projector
         self.projector = nn.Sequential(
             nn.Linear(d, p), nn.LayerNorm(p), nn.ReLU(), nn.Linear(p, p), nn.LayerNorm(p),
             nn.ReLU(), nn.Linear(p, d), nn.LayerNorm(d),
         )  # fmt: skip
-        self.predictor = nn.Sequential(
-            nn.Linear(d, p), nn.LayerNorm(p), nn.ReLU(), nn.Linear(p, d)
-        )
+        self.predictor = nn.Sequential(nn.Linear(d, p), nn.LayerNorm(p), nn.ReLU(), nn.Linear(p, d))
         self.reward_support = Support(*config.reward_range, config.bins, config.support)
         self.value_support = Support(*config.value_range, config.bins, config.support)
 

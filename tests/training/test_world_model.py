@@ -94,7 +94,7 @@ def test_value_is_the_least_or_the_mean_of_the_picked_heads_and_never_negative()
     assert torch.allclose(model.value(features, pick, "min2"), every[:, [1, 3]].amin(-1), atol=1e-4)
     assert torch.allclose(model.value(features, None, "mean"), every.mean(-1), atol=1e-4)
     floored = small().eval()
-    assert float(floored.value(floored.features(state, e), pick, "min2").min()) >= 0.0
+    assert floored.value(floored.features(state, e), pick, "min2").min().item() >= 0.0
 
 
 def test_masked_actuators_have_mean_0_and_log_sigma_minus_4_also_after_learning():

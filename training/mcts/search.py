@@ -184,7 +184,7 @@ def search(root: Root, model: Model, config: SearchConfig) -> SearchResult:
     (N=32, K=16: 4 calls; N=K: 1 call).
     """
     tree = _Tree(root, config)
-    rows, candidates, action_dim = root.actions.shape
+    rows, candidates, _ = root.actions.shape
     survivors = torch.arange(candidates, device=root.state.device).expand(rows, candidates)
     rounds = halving_rounds(config.simulations, candidates)
     for number, spec in enumerate(rounds):

@@ -1,0 +1,112 @@
+"""A toy world for the training tests: a point mass that checks how it is used."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from training.config import PRESETS, ProposalConfig, TrainConfig
+from training.h1_env import Step
+from training.mcts import SearchConfig
+
+GOALS = {
+    "left": np.array([-0.6, 0.0, 0.3]),
+    "right": np.array([0.6, -0.3, 0.0]),
+    "up": np.array([0.0, 0.5, -0.5]),
+}
+SPEED = 0.15  # distance per step at full action, per axis
+SIZES = (3, 3)
+
+
+class PointMass:
+    """A point in [-1, 1]^3 moved by its action; the reward is 1 at the task's goal, less afar.
+
+    The goal is not observed: only the task index tells it. Takes H1Env's arguments.
+    """
+
+    made = 0
+
+    def __init__(self, tasks, *, seed, action_map="home", threads=1, terminate=False,
+                 max_steps=1000, delay_substeps=(0, 0)):  # fmt: skip
+        type(self).made += 1
+        self.goal = np.stack([GOALS[name] for name in tasks])
+        self.rng = np.random.default_rng(seed)
+        self.terminate, self.max_steps = terminate, max_steps
+        self.position = np.zeros((len(tasks), 3))
+        self.age = np.zeros(len(tasks), int)
+        self.over = np.ones(len(tasks), bool)  # must be reset before the next step
+
+    def reset(self, rows=None):
+        rows = np.ones(len(self.goal), bool) if rows is None else rows
+        self.position[rows] = self.rng.uniform(-1.0, 1.0, (int(rows.sum()), 3))
+        self.age[rows], self.over[rows] = 0, False
+        return self.position.astype(np.float32)
+
+    def step(self, action):
+        assert action.dtype == np.float32
+        assert np.abs(action).max() <= 1.0
+        self.position, reward = point_mass(self.position, action, self.goal)
+        self.age += 1
+        truncated = self.age >= self.max_steps
+        terminated = self.terminate & (np.abs(self.position).max(1) >= 1.0)
+        self.over |= truncated | terminated
+        return Step(self.position.astype(np.float32), reward.astype(np.float32),
+                    terminated, truncated, {})  # fmt: skip
+
+    def close(self):
+        pass
+
+
+class StrictPointMass(PointMass):
+    """Refuses steps in episodes that are over, as no evaluation may be strict but training is."""
+
+    def step(self, action):
+        assert not self.over.any(), "a row whose episode ended was stepped without a reset"
+        return super().step(action)
+
+
+def point_mass(position, action, goal):
+    """Return next position [..., 3] and reward [...]; works on arrays and tensors alike."""
+    following = (position + SPEED * action).clip(-1.0, 1.0)
+    distance = ((following - goal) ** 2).sum(-1) ** 0.5
+    return following, (1.0 - distance / 1.5).clip(0.0)
+
+
+def tiny(out, **changes) -> TrainConfig:
+    """Return a configuration that trains on the point mass in a second."""
+    debug = PRESETS["debug"]
+    config = dataclasses.replace(
+        debug,
+        tasks=tuple(GOALS),
+        out=str(out),
+        updates=12,
+        update_ratio=0.08,
+        segment=4,
+        evaluate_every=12,
+        evaluate_episodes=2,
+        log_every=4,
+        search=SearchConfig(simulations=8),
+        proposals=ProposalConfig(mean=1, narrow=2, wide=2, gradient=1),
+        optim=dataclasses.replace(debug.optim, batch=12),
+        collect=dataclasses.replace(
+            debug.collect, envs_per_task=2, episode_steps=9, random_steps=12, terminate=True
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    """What the tests get from here."""
+
+    Env: type = PointMass
+    StrictEnv: type = StrictPointMass
+    sizes: tuple = SIZES
+    goals: dict = dataclasses.field(default_factory=lambda: GOALS)
+    dynamics: object = staticmethod(point_mass)
+    tiny: object = staticmethod(tiny)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    return Toy()

@@ -1,0 +1,229 @@
+"""The loop: what is stored, how often it learns, and that an interruption changes nothing."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from training import checkpoint
+from training import trainer as module
+from training.trainer import Trainer
+
+
+def trainer(toy, config):
+    return Trainer(config, make_env=toy.StrictEnv, sizes=toy.sizes)
+
+
+@pytest.fixture(autouse=True)
+def _no_evaluation(monkeypatch):
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self: None)
+
+
+def weights(run):
+    return {
+        f"{part}.{name}": tensor.clone()
+        for part in ("model", "average")
+        for name, tensor in getattr(run.learner, part).state_dict().items()
+    }
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    toy, tmp_path, monkeypatch, interrupted_after
+):
+    straight = trainer(toy, toy.tiny(tmp_path / "straight"))
+    straight.run()
+
+    broken = trainer(toy, toy.tiny(tmp_path / "broken"))
+    learn, stop_at = broken._learn, 4 * interrupted_after + 2  # in the middle of a segment
+
+    def until_the_plug_is_pulled():
+        if broken.learner.updates == stop_at:
+            raise KeyboardInterrupt
+        learn()
+
+    monkeypatch.setattr(broken, "_learn", until_the_plug_is_pulled)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = trainer(toy, toy.tiny(tmp_path / "broken"))
+    assert resumed.learner.updates == 4 * interrupted_after
+    resumed.run()
+
+    assert same(weights(straight), weights(resumed))
+    assert straight.steps == resumed.steps
+    for one, two in zip(straight.replay.buffers, resumed.replay.buffers, strict=True):
+        assert all(np.array_equal(one.state()[k], two.state()[k]) for k in one.state())
+    moments = [
+        [state["exp_avg_sq"] for state in run.learner.optimizer.state.values()]
+        for run in (straight, resumed)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(toy, tmp_path):
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run = trainer(toy, toy.tiny(tmp_path / name, seed=seed, updates=4))
+        run.run()
+        runs.append(weights(run))
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("ratio", [0.125, 0.5, 1.5])
+def test_updates_per_environment_step_are_a_hard_constraint(toy, tmp_path, monkeypatch, ratio):
+    run = trainer(toy, toy.tiny(tmp_path, update_ratio=ratio))
+    per_step, seen = run.config.collect.envs_per_task, []
+    learn, collect = run._learn, run._collect
+
+    def learned():
+        seen.append((run.learner.updates, run.steps))
+        assert run.learner.updates < ratio * run.steps
+        learn()
+
+    def collected(random):
+        if not random:  # a step is taken only when no update is owed
+            assert run.learner.updates >= ratio * run.steps
+        collect(random)
+
+    monkeypatch.setattr(run, "_learn", learned)
+    monkeypatch.setattr(run, "_collect", collected)
+    run.run()
+    assert run.learner.updates == run.config.updates
+    needed = max(run.learner.updates - 1, 0) / ratio  # steps that allow the last update
+    warm_up = 2 * (2 + 5 + 1)  # two rows, unroll 2, n = 5: more than the 12 random steps asked for
+    expected = max(math.floor(needed) + 1, warm_up + 1)
+    assert run.steps == math.ceil(expected / per_step) * per_step
+    assert seen[0][1] > warm_up
+
+
+def test_stored_transitions_obey_the_physics_of_what_was_executed(toy, tmp_path):
+    """The stored action is the executed one; its reward and successor stand where they belong."""
+    run = trainer(toy, toy.tiny(tmp_path))
+    run.run()
+    checked = 0
+    for task, buffer in enumerate(run.replay.buffers):
+        goal = list(toy.goals.values())[task]
+        for row in range(buffer.rows):
+            count = int(buffer.written[row])
+            assert count < buffer.columns
+            for i in range(count - 1):
+                if buffer.last[row, i]:
+                    continue
+                place, reward = toy.dynamics(
+                    buffer.observation[row, i], buffer.action[row, i], goal
+                )
+                assert np.allclose(place, buffer.observation[row, i + 1], atol=1e-6)
+                assert reward == pytest.approx(float(buffer.reward[row, i]), abs=1e-6)
+                checked += 1
+            assert buffer.last[row, count - 1]  # the segment's end closes every episode
+    assert checked == 3 * run.steps
+
+
+def test_terminal_frames_are_those_that_left_the_world_and_no_others(toy, tmp_path):
+    run = trainer(toy, toy.tiny(tmp_path))
+    run.run()
+    terminals = truncations = 0
+    for buffer in run.replay.buffers:
+        outside = np.abs(buffer.observation).max(-1) >= 1.0
+        assert np.array_equal(buffer.terminal, buffer.last & outside)
+        terminals += int(buffer.terminal.sum())
+        truncations += int((buffer.last & ~buffer.terminal).sum())
+    assert terminals > 0
+    assert truncations > 0
+
+
+def test_every_batch_holds_every_task_equally(toy, tmp_path, monkeypatch):
+    run = trainer(toy, toy.tiny(tmp_path))
+    update, counts = run.learner.update, []
+
+    def watched(batch):
+        counts.append(torch.bincount(batch.task, minlength=3).tolist())
+        return update(batch)
+
+    monkeypatch.setattr(run.learner, "update", watched)
+    run.run()
+    assert counts == [[4, 4, 4]] * 12
+
+
+def test_warm_up_actions_are_uniform_within_their_scale(toy, tmp_path):
+    base = toy.tiny(tmp_path)
+    collect = dataclasses.replace(
+        base.collect, random_steps=3000, random_scale=0.5, terminate=False
+    )
+    run = trainer(toy, dataclasses.replace(base, updates=1, segment=1, evaluate_every=1,
+                                           collect=collect))  # fmt: skip
+    run.run()
+    buffer = run.replay.buffers[0]
+    taken = ~buffer.last & (np.arange(buffer.columns) < buffer.written[:, None])
+    action = buffer.action[taken]
+    assert len(action) > 3000
+    assert np.abs(action).max() <= 0.5
+    assert action.std() == pytest.approx(0.5 / 3**0.5, rel=0.02)
+
+
+def test_acting_uses_the_moving_average_not_the_weights_being_trained(toy, tmp_path, monkeypatch):
+    run = trainer(toy, toy.tiny(tmp_path))
+    used = []
+    plan = module.plan
+
+    def watched(model, *arguments):
+        used.append(model is run.learner.average)
+        return plan(model, *arguments)
+
+    monkeypatch.setattr(module, "plan", watched)
+    run.run()
+    assert used
+    assert all(used)
+
+
+def test_a_run_leaves_its_configuration_its_metrics_and_its_newest_replay(toy, tmp_path):
+    run = trainer(toy, toy.tiny(tmp_path))
+    run.run()
+    saved = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert checkpoint.from_dict(saved) == run.config
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["updates"] for row in rows] == [4, 8, 12]
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    folders = sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir())
+    assert folders == ["00000004", "00000008", "00000012"]
+    kept = [f for f in folders if (tmp_path / "checkpoints" / f / "replay.safetensors").exists()]
+    assert kept == ["00000012"]
+
+
+def test_a_finished_run_started_again_does_nothing(toy, tmp_path):
+    run = trainer(toy, toy.tiny(tmp_path))
+    run.run()
+    before, made = weights(run), toy.StrictEnv.made
+    again = trainer(toy, toy.tiny(tmp_path))
+    again.run()
+    assert toy.StrictEnv.made == made
+    assert same(before, weights(again))
+
+
+def test_a_run_started_from_a_checkpoint_has_its_weights_and_an_empty_replay(toy, tmp_path):
+    first = trainer(toy, toy.tiny(tmp_path / "first"))
+    first.run()
+    second = trainer(toy, toy.tiny(tmp_path / "second", init=str(tmp_path / "first"), seed=5))
+    acting = first.learner.average.state_dict()
+    assert all(torch.equal(v, acting[k]) for k, v in second.learner.model.state_dict().items())
+    assert all(torch.equal(v, acting[k]) for k, v in second.learner.average.state_dict().items())
+    assert sum(len(buffer) for buffer in second.replay.buffers) == 0
+
+
+def test_max_minutes_stops_at_the_end_of_a_segment_and_can_be_resumed(toy, tmp_path):
+    run = trainer(toy, toy.tiny(tmp_path, max_minutes=1e-6))
+    run.run()
+    assert run.learner.updates == 4
+    rest = trainer(toy, toy.tiny(tmp_path))
+    rest.run()
+    straight = trainer(toy, toy.tiny(tmp_path / "straight"))
+    straight.run()
+    assert same(weights(rest), weights(straight))
