@@ -127,6 +127,7 @@ class CollectConfig:
     random_steps: int = 1000  # per task, uniform random actions first
     random_scale: float = 1.0  # amplitude of those
     noise: float = 0.0  # std of Gaussian noise on executed actions
+    noise_spread: float = 1.0  # rows differ: noise times spread^-1 … spread^1, evenly in the log
     noise_end: float = 0.0  # its value at the end of training (linear)
     delay_substeps: tuple[int, int] = (0, 0)
     threads: int = 1
@@ -214,10 +215,20 @@ _H1_SMALL = TrainConfig(
         search_value_after=10**9,
         reanalyse_positions=1,
         reanalyse_share=0.5,
-        policy_staleness=2000,
+        policy_staleness=200,
     ),
-    loss=LossConfig(consistency=2.0, entropy=0.0, entropy_mode="off"),
-    optim=OptimConfig(batch=128, lr=5e-4, ema=0.01, ema_every=1),
+    # sigma is fixed at 0.2, so the policy's NLL is an MSE times 25: without a small weight it owns
+    # the shared trunk and the values cannot rank actions (seen: README, "what did not work")
+    loss=LossConfig(
+        reward=2.0,
+        value=4.0,
+        policy=0.05,
+        consistency=1.0,
+        path_consistency=1.0,
+        entropy=0.0,
+        entropy_mode="off",
+    ),
+    optim=OptimConfig(batch=128, lr=5e-4, ema=0.01, ema_every=1, clip=10.0),
     replay=ReplayConfig(capacity=400_000, priority_exponent=0.5, recent_share=0.25),
     collect=CollectConfig(
         action_map="stance",
@@ -228,6 +239,7 @@ _H1_SMALL = TrainConfig(
         random_scale=0.7,
         noise=0.15,
         noise_end=0.1,
+        noise_spread=3.0,
         delay_substeps=(0, 2),
     ),
 )

@@ -163,7 +163,11 @@ class Trainer:
         noise = schedules.linear(collect.noise, collect.noise_end, progress)
         action = result.action.numpy()
         if noise:
-            action = action + noise * self.rng.standard_normal(action.shape)
+            per_task = np.geomspace(
+                1 / collect.noise_spread, collect.noise_spread, collect.envs_per_task
+            )
+            scale = noise * np.tile(per_task, len(self.config.tasks))[:, None]
+            action = action + scale * self.rng.standard_normal(action.shape)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
     def _cut_episodes(self, rows: np.ndarray, terminated: np.ndarray) -> None:
