@@ -12,7 +12,10 @@ from training.h1_env import H1Env
 
 
 class H1Gym(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One row of `H1Env`; `reset(seed=s)` starts the same episode as HumanoidBench's does."""
+    """One row of `H1Env`.
+
+    `reset(seed=s)` starts the same episode as HumanoidBench's does after `numpy.random.seed(s)`.
+    """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 50}
 
@@ -28,6 +31,10 @@ class H1Gym(gymnasium.Env[np.ndarray, np.ndarray]):
         """Begin an episode; with a seed, from a new random stream. Return obs [O] and {}."""
         super().reset(seed=seed)
         self.env.generators[0] = self.np_random
+        if seed is not None:  # upstream draws these from numpy's global generator
+            self.env.placers[0] = np.random.RandomState(seed % 2**32)
+        elif not isinstance(self.env.placers[0], np.random.RandomState):
+            self.env.placers[0] = self.np_random
         return self.env.reset()[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

@@ -18,7 +18,7 @@ from runtime import h1
 from training import physics
 from training.randomization import Randomization
 from training.scenes import SCENES
-from training.tasks import Readings, task
+from training.tasks import REACH_HIGH, REACH_LOW, Readings, observation_size, task
 
 Bools = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
@@ -71,10 +71,13 @@ class H1Env:
         self.tasks = tuple(task(name) for name in tasks)
         self.task_names = tuple(tasks)
         self.num_envs = len(tasks)
-        self.obs_dim = max(entry.observation_size for entry in self.tasks)
+        self.obs_dim = observation_size(tasks)
         self.terminate = terminate
         self.max_steps = np.broadcast_to(np.asarray(max_steps, dtype=np.int64), (self.num_envs,))
         self.generators = _generators(seed, self.num_envs)
+        # Draw goals and places. Upstream takes those from numpy's global generator; so may a caller
+        # who puts a RandomState here.
+        self.placers: list[np.random.Generator | np.random.RandomState] = [*self.generators]
         self._delay_range, self._reset_noise = delay_substeps, reset_noise
         self.control = _control_map(action_map)
         models = {
@@ -83,11 +86,15 @@ class H1Env:
         self.randomize = randomize
         self._nominal = [models[entry.scene] for entry in self.tasks]
         own = [copy.copy(model) for model in self._nominal] if randomize else self._nominal
-        self.physics = physics.Physics(own, threads=threads)
+        scenes = [entry.scene for entry in self.tasks]
+        self.physics = physics.Physics(own, scenes, threads=threads)
         self._groups = [
             (entry, _rows_of(entry.name, self.task_names))
             for entry in {entry.name: entry for entry in self.tasks}.values()
         ]
+        self._long = [row for row, entry in enumerate(self.tasks) if entry.observation_size > 51]
+        self.goal = np.zeros((self.num_envs, 3))  # m, of reach
+        self.stage = np.zeros(self.num_envs, dtype=np.int64)  # of the maze
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._delay = np.zeros(self.num_envs, dtype=np.int64)
         self._next_push = np.full(self.num_envs, 2**62)
@@ -131,6 +138,16 @@ class H1Env:
             self.randomize.apply(own, nominal, world.data[row], generator)
             self._next_push[row] = self.randomize.steps_to_push(generator, h1.CONTROL_DT)
         world.reset(row, start, noise)
+        self._place(row, self.placers[row])
+
+    def _place(self, row: int, draw: np.random.Generator | np.random.RandomState) -> None:
+        """Begin what a task keeps track of, and draw where the hand shall go, the robot stands."""
+        self.stage[row] = 0
+        if self.tasks[row].place == "goal":
+            self.goal[row] = draw.uniform(REACH_LOW, REACH_HIGH)
+        elif self.tasks[row].place == "pose":
+            x, y, yaw = draw.uniform(0.2, 0.4), draw.uniform(-0.15, 0.15), draw.uniform(-1.8, 1.8)
+            self.physics.place(row, x, y, yaw)
 
     def _push(self) -> None:
         """Push the robots whose time has come."""
@@ -168,6 +185,14 @@ class H1Env:
                 values[diverged] = 0.0
         return Step(obs, reward, terminated, truncated, terms)
 
+    def observation(self, row: int) -> NDArray[np.float64]:
+        """Return one row's observation [O of its task] in full precision, float64."""
+        state = self.physics.state(row)
+        if self.tasks[row].place != "goal":
+            return state
+        hand = self.physics.sensors[row, physics.LEFT_HAND_POSITION]
+        return np.concatenate([state, hand, self.goal[row]])
+
     def close(self) -> None:
         """Stop the threads."""
         self.physics.close()
@@ -176,6 +201,8 @@ class H1Env:
         obs = np.zeros((self.num_envs, self.obs_dim), dtype=np.float32)
         obs[:, : physics.NUM_QPOS] = self.physics.qpos
         obs[:, physics.NUM_QPOS : physics.NUM_QPOS + physics.NUM_QVEL] = self.physics.qvel
+        for row in self._long:
+            obs[row, : self.tasks[row].observation_size] = self.observation(row)
         return obs
 
     def _judge(self) -> tuple[Float32, Bools, dict[str, Float32]]:
@@ -188,6 +215,8 @@ class H1Env:
             reward[rows], parts = entry.reward(readings)
             if self.terminate:
                 terminated[rows] = entry.terminated(readings)
+            if entry.next_stage:
+                self.stage[rows] = entry.next_stage(readings)
             for name, values in parts.items():
                 if name not in terms:
                     terms[name] = np.full(self.num_envs, np.nan, dtype=np.float32)
@@ -204,6 +233,13 @@ class H1Env:
             head_height=sensors[:, physics.HEAD_HEIGHT],
             upright=sensors[:, physics.UPRIGHT],
             torque=sensors[:, physics.TORQUE],
+            imu=sensors[:, physics.IMU_POSITION],
+            feet_height=sensors[:, physics.FEET_HEIGHT],
+            hand=sensors[:, physics.LEFT_HAND_POSITION],
+            scene=self.physics.scene[rows],
+            touching=self.physics.touching[rows],
+            goal=self.goal[rows],
+            stage=self.stage[rows],
         )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
-from training.scenes import SCENES
+from training.scenes import SCENES, Body, Geom, Scene
 
 Array = NDArray[np.float64]
 
@@ -35,10 +35,12 @@ COM_VELOCITY = slice(0, 3)
 HEAD_HEIGHT = 5
 IMU_POSITION = slice(6, 9)
 LEFT_FOOT_HEIGHT, RIGHT_FOOT_HEIGHT = 11, 14
+FEET_HEIGHT = slice(LEFT_FOOT_HEIGHT, RIGHT_FOOT_HEIGHT + 1, 3)
 LEFT_HAND_POSITION = slice(15, 18)
 UPRIGHT = 20
 TORQUE = slice(21, 40)
 NUM_SENSORS = 40
+SCENE_SENSOR = "scene_reading"
 _FIRST_COLUMN = {"pelvis_subtreelinvel": 0, "head_pos": 3, "imu_pos": 6, "left_foot_pos": 9}
 _FIRST_COLUMN |= {
     "right_foot_pos": 12,
@@ -57,16 +59,7 @@ def build_model(scene: str = "floor", *, visual: bool = False) -> mujoco.MjModel
     if scene not in SCENES:
         raise KeyError(f"no scene {scene!r}; there are {', '.join(SCENES)}")
     root = ElementTree.parse(h1.XML_PATH).getroot()
-    world = _child(root, "worldbody")
-    for geom in SCENES[scene].geoms:
-        attributes = {
-            "name": geom.name,
-            "type": geom.type,
-            "class": "collision",
-            "size": _text(geom.size),
-        }
-        attributes |= {"pos": _text(geom.position), "rgba": _text(geom.rgba), "group": "2"}
-        ElementTree.SubElement(world, "geom", attributes)
+    _furnish(root, SCENES[scene])
     if not visual:
         _child(root, "compiler").set("discardvisual", "true")
         sensors = _child(root, "sensor")
@@ -85,6 +78,66 @@ def build_model(scene: str = "floor", *, visual: bool = False) -> mujoco.MjModel
     return model
 
 
+def _furnish(root: ElementTree.Element, scene: Scene) -> None:
+    """Write a scene's things, its sensor and its start pose into the robot's description."""
+    world = _child(root, "worldbody")
+    for name, vertices in scene.meshes:
+        points = _text([number for vertex in vertices for number in vertex])
+        ElementTree.SubElement(_child(root, "asset"), "mesh", {"name": name, "vertex": points})
+    for geom in scene.geoms:
+        ElementTree.SubElement(world, "geom", _geom(geom))
+    for body in scene.bodies:
+        _add_body(world, body)
+    if scene.reading:
+        kind, body_name = scene.reading
+        attributes = {"name": SCENE_SENSOR, "objtype": "xbody", "objname": body_name}
+        ElementTree.SubElement(_child(root, "sensor"), kind, attributes)
+    for key in _child(root, "keyframe"):
+        joints = [float(word) for word in key.get("qpos", "").split()][7:]
+        key.set("qpos", _text([*scene.pelvis, *joints, *scene.start]))
+
+
+def _add_body(world: ElementTree.Element, body: Body) -> None:
+    place = {"name": body.name, "pos": _text(body.position)}
+    element = ElementTree.SubElement(world, "body", place)
+    if body.free:
+        ElementTree.SubElement(element, "freejoint", {"name": f"free_{body.name}"})
+    inertial = {"mass": repr(body.mass), "pos": _text(body.centre), "quat": _text(body.axes)}
+    inertial["diaginertia"] = _text(body.inertia)
+    ElementTree.SubElement(element, "inertial", inertial)
+    for geom in body.geoms:
+        ElementTree.SubElement(element, "geom", _geom(geom))
+
+
+def _geom(geom: Geom) -> dict[str, str]:
+    """Return the XML attributes of a geom; group 2 is drawn, group 3 is not."""
+    attributes = {"type": geom.type, "pos": _text(geom.position), "mass": "0"}
+    if geom.name:
+        attributes["name"] = geom.name
+    if geom.mesh:
+        attributes["mesh"] = geom.mesh
+    else:
+        attributes["size"] = _text(geom.size)
+    if geom.solid:
+        attributes["class"] = "collision"
+    else:
+        attributes |= {"contype": "0", "conaffinity": "0"}
+    if geom.rgba is not None:
+        attributes |= {"rgba": _text(geom.rgba), "group": "2"}
+    return attributes
+
+
+def touch_table(model: mujoco.MjModel, scene: Scene) -> NDArray[np.bool_]:
+    """Return [G, G] bool: does a contact between these two geoms count? See `scenes.Touch`."""
+    names = [model.geom(index).name for index in range(model.ngeom)]
+    table = np.zeros((model.ngeom, model.ngeom), dtype=bool)
+    for touch in scene.touches:
+        who = np.array([name.startswith(touch.name) for name in names])
+        other = np.array([name not in touch.allowed for name in names])
+        table |= np.outer(who, other) | np.outer(other, who)
+    return table
+
+
 def _child(root: ElementTree.Element, tag: str) -> ElementTree.Element:
     child = root.find(tag)
     if child is None:
@@ -97,10 +150,20 @@ def _text(values: Sequence[float]) -> str:
 
 
 class Physics:
-    """E robots; `qpos` [E, 26], `qvel` [E, 25] and `sensors` [E, 40] are the newest readings."""
+    """E robots; `qpos` [E, 26], `qvel` [E, 25] and `sensors` [E, 40] are the newest readings.
 
-    def __init__(self, models: Sequence[mujoco.MjModel], *, threads: int = 1) -> None:
-        """Take one model per row; rows may share a model."""
+    Also `scene` [E, 3], the reading of a row's scene, and `touching` [E] bool, whether a contact of
+    it counts; both stay zero where the scene has none.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[mujoco.MjModel],
+        scenes: Sequence[str] = (),
+        *,
+        threads: int = 1,
+    ) -> None:
+        """Take one model per row and the name of its scene (default: floor); rows may share."""
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.models = tuple(models)
@@ -113,8 +176,34 @@ class Physics:
         self._qvel = [data.qvel[:NUM_QVEL] for data in self.data]
         self._sensors = [data.sensordata[:NUM_SENSORS] for data in self.data]
         self._ctrl = [data.ctrl for data in self.data]
+        self._watch(scenes or ("floor",) * rows)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._chunks = [chunk.tolist() for chunk in np.array_split(np.arange(rows), threads)]
+
+    def _watch(self, scenes: Sequence[str]) -> None:
+        """Note which rows have things of their own, a reading, contacts that count."""
+        rows = len(self.data)
+        self.scene, self.touching = np.zeros((rows, 3)), np.zeros(rows, dtype=bool)
+        tables = {
+            id(model): touch_table(model, SCENES[name])
+            for model, name in zip(self.models, scenes, strict=True)
+            if SCENES[name].touches
+        }
+        self._touch = [
+            (row, self.data[row], tables[id(self.models[row])])
+            for row in range(rows)
+            if SCENES[scenes[row]].touches
+        ]
+        self._read = [
+            (row, self.data[row].sensor(SCENE_SENSOR).data)
+            for row in range(rows)
+            if SCENES[scenes[row]].reading
+        ]
+        self._things = [
+            (row, data.qpos[NUM_QPOS:], data.qvel[NUM_QVEL:])
+            for row, data in enumerate(self.data)
+            if len(data.qpos) > NUM_QPOS
+        ]
 
     def noise(self, row: int, generator: np.random.Generator, size: float) -> Array:
         """Draw the reset noise of one row, uniform in +-size, one number per entry of qpos."""
@@ -128,6 +217,13 @@ class Physics:
         data.qpos += noise
         mujoco.mj_normalizeQuat(model, data.qpos)  # MuJoCo 3.1's mj_forward did this by itself
         mujoco.mj_forward(model, data)
+
+    def place(self, row: int, x: float, y: float, yaw: float) -> None:
+        """Put one row's robot, standing as it is, elsewhere: m, m, rad."""
+        data = self.data[row]
+        data.qpos[:2] = x, y
+        data.qpos[3:7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
+        mujoco.mj_forward(self.models[row], data)
 
     def step(self, control: Array, previous: Array, delay: NDArray[np.int64]) -> None:
         """Advance every row by ten sub-steps.
@@ -163,11 +259,22 @@ class Physics:
         np.concatenate(self._qpos, out=self.qpos.reshape(-1))
         np.concatenate(self._qvel, out=self.qvel.reshape(-1))
         np.concatenate(self._sensors, out=self.sensors.reshape(-1))
+        for row, values in self._read:
+            self.scene[row] = values
+        for row, data, table in self._touch:
+            pairs = data.contact.geom
+            self.touching[row] = len(pairs) > 0 and table[pairs[:, 0], pairs[:, 1]].any()
+
+    def state(self, row: int) -> Array:
+        """Return qpos, then qvel, of the robot and of the things in its scene."""
+        return np.concatenate([self.data[row].qpos, self.data[row].qvel])
 
     def diverged(self) -> NDArray[np.bool_]:
         """Return [E] bool: the row is not finite, or so fast that it soon will not be."""
         sane = np.abs(self.qvel).max(axis=1) < LARGEST_SPEED  # false for NaN
         sane &= np.isfinite(self.qpos).all(axis=1) & np.isfinite(self.sensors).all(axis=1)
+        for row, position, velocity in self._things:
+            sane[row] &= bool(np.isfinite(position).all() and np.isfinite(velocity).all())
         return ~sane
 
     def close(self) -> None:
