@@ -1,0 +1,175 @@
+"""Checkpoints are complete or not there, and say what is wrong with what was given."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from training import checkpoint
+from training.agent import Agent, build_model
+from training.checkpoint import CheckpointError, load_agent, load_run, save_agent, save_run
+from training.config import PRESETS
+from training.learner import Learner
+from training.replay import Replay
+from training.trainer import Trainer
+
+CONFIG = PRESETS["debug"]
+
+
+def fresh(updates=0):
+    torch.manual_seed(updates)
+    learner = Learner(build_model(CONFIG), CONFIG)
+    learner.updates = updates
+    replay = Replay(2, 2, 51, 19, 7, CONFIG.replay)
+    for _ in range(12):
+        for buffer in replay.buffers:
+            buffer.add(np.ones((2, 51)), np.zeros((2, 19)), np.zeros(2))
+    return learner, replay
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run folder with checkpoints of updates 20 and 40."""
+    for updates in (20, 40):
+        learner, replay = fresh(updates)
+        save_run(tmp_path, learner, replay, {"updates": updates, "steps": 7})
+    return tmp_path
+
+
+def test_run_folder_checkpoint_folder_and_file_mean_the_same_agent(run):
+    paths = [
+        run,
+        run / "checkpoints" / "00000040",
+        run / "checkpoints" / "00000040" / "agent.safetensors",
+        run / "checkpoints" / "latest",
+        run / "latest",
+    ]
+    states = [load_agent(path)[0] for path in paths]
+    expected = fresh(40)[0].average.state_dict()
+    for state in states:
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_an_older_checkpoint_still_acts_but_only_the_newest_can_resume(run):
+    older = run / "checkpoints" / "00000020"
+    expected = fresh(20)[0].average.state_dict()
+    weights, _, _ = load_agent(older)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert sorted(p.name for p in older.iterdir()) == ["agent.safetensors", "state.json"]
+    with pytest.raises(CheckpointError, match=r"it holds \['agent.safetensors', 'state.json'\]"):
+        load_run(older, *fresh())
+
+
+def test_configuration_and_facts_travel_inside_the_weights(run):
+    _, config, facts = load_agent(run)
+    assert config == CONFIG
+    assert facts["updates"] == "40"
+    with safe_open(run / "checkpoints/00000040/agent.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["config"])["preset"] == "debug"
+
+
+def test_an_agent_file_alone_is_enough_to_plan(run, tmp_path):
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((run / "checkpoints/00000040/agent.safetensors").read_bytes())
+    agent = Agent.load(alone)
+    plan = agent.plan(np.zeros((2, 51)), np.array([0, 1]))
+    assert plan.action.shape == (2, 19)
+    assert agent.tasks == CONFIG.tasks
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_agent_file_is_refused_with_a_sentence(run, share):
+    file = run / "checkpoints" / "00000040" / "agent.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
+        load_agent(run)
+
+
+@pytest.mark.parametrize(
+    "name", ["learner.safetensors", "replay.safetensors", "agent.safetensors", "state.json"]
+)
+def test_resuming_from_a_truncated_file_is_refused_with_a_sentence(run, name):
+    file = run / "checkpoints" / "00000040" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"cannot resume from .*00000040.*it holds"):
+        load_run(file.parent, *fresh())
+
+
+def test_resuming_with_another_model_is_refused_with_the_remedy(run):
+    import dataclasses
+
+    wide = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, width=48))
+    with pytest.raises(CheckpointError, match="another out="):
+        load_run(run / "checkpoints/00000040", Learner(build_model(wide), wide), fresh()[1])
+
+
+def test_a_file_without_our_configuration_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="carries no ezm configuration"):
+        load_agent(tmp_path / "other.safetensors")
+
+
+def test_a_missing_checkpoint_says_what_is_there(tmp_path):
+    (tmp_path / "h1_small").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint at .*holds \['h1_small', 'notes.txt'\]"
+    ):
+        load_agent(tmp_path / "h1_smal")
+    with pytest.raises(CheckpointError, match="holds nothing"):
+        load_agent(tmp_path / "h1_small")
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(tmp_path):
+    weights = build_model(CONFIG).state_dict()
+    weights.pop("obs_norm.mean")
+    save_agent(tmp_path / "a.safetensors", weights, CONFIG, {})
+    with pytest.raises(CheckpointError, match="do not fit its configuration"):
+        Agent.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("step", ["save_agent", "save_file", "Replay.save", "write_text"])
+def test_an_interrupted_save_leaves_the_previous_checkpoint_in_force(run, monkeypatch, step):
+    def break_off(*_, **__):
+        raise OSError("no space left on device")
+
+    owner, name = (Replay, "save") if step == "Replay.save" else (checkpoint, step)
+    learner, replay = fresh(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, break_off)
+        with pytest.raises(OSError, match="no space"):
+            save_run(run, learner, replay, {"updates": 60, "steps": 9})
+    assert checkpoint.latest(run) == run / "checkpoints" / "00000040"
+    again, buffer = fresh()
+    assert load_run(checkpoint.latest(run), again, buffer)["updates"] == 40
+    save_run(run, learner, replay, {"updates": 60, "steps": 9})  # and the next attempt works
+    assert checkpoint.latest(run) == run / "checkpoints" / "00000060"
+    assert not list((run / "checkpoints").glob("*.part"))
+
+
+def test_a_pointer_to_a_vanished_checkpoint_is_no_checkpoint(run):
+    (run / "checkpoints" / "latest").write_text("00000099")
+    assert checkpoint.latest(run) is None
+
+
+def test_optimiser_moments_and_counters_survive(run, toy, tmp_path):
+    config = toy.tiny(tmp_path / "toy", updates=4, evaluate_every=4)
+    trainer = Trainer(config, make_env=toy.Env, sizes=toy.sizes)
+    trainer._evaluate = lambda: None
+    trainer.run()
+    learner = Learner(build_model(config, *toy.sizes), config)
+    replay = Replay(3, 2, *toy.sizes, 7, config.replay)
+    state = load_run(checkpoint.latest(tmp_path / "toy"), learner, replay)
+    assert (state["updates"], state["steps"], state["segment"]) == (4, trainer.steps, 1)
+    ours = learner.optimizer.state_dict()["state"]
+    theirs = trainer.learner.optimizer.state_dict()["state"]
+    assert ours.keys() == theirs.keys()
+    for index in theirs:
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(torch.as_tensor(ours[index][key]), theirs[index][key])

@@ -1,0 +1,37 @@
+"""Averages between log lines, and the file they go to."""
+
+import json
+
+from training.metrics import Averages, MetricsFile
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_averages_are_per_name_over_what_was_added_since_the_last_reading():
+    averages = Averages()
+    averages.add({"loss": 1.0, "rare": 5.0})
+    averages.add({"loss": 3.0})
+    assert averages.take() == {"loss": 2.0, "rare": 5.0}
+    averages.add({"loss": 7.0})
+    assert averages.take() == {"loss": 7.0}
+    assert averages.take() == {}
+
+
+def test_a_resumed_run_drops_the_rows_past_its_checkpoint_and_half_written_ones(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, 0)
+    for updates in (10, 20, 30):
+        first.write({"updates": updates, "loss": 0.1})
+    with path.open("a") as file:
+        file.write('{"updates": 2')
+    second = MetricsFile(path, 20)
+    second.write({"updates": 25, "loss": 0.123456789})
+    assert [row["updates"] for row in rows(path)] == [10, 20, 25]
+    assert rows(path)[-1]["loss"] == 0.123457
+
+
+def test_a_new_run_starts_without_a_file(tmp_path):
+    MetricsFile(tmp_path / "metrics.jsonl", 0)
+    assert not (tmp_path / "metrics.jsonl").exists()
