@@ -56,7 +56,7 @@ def learner_config(toy, out):
             value_reduce="mean",
         ),
         loss=dataclasses.replace(
-            small.loss, reward=1.0, value=0.5, policy=1.0, consistency=2.0, path_consistency=0.5
+            small.loss, reward=2.0, value=4.0, policy=0.05, consistency=1.0, path_consistency=1.0
         ),
         optim=dataclasses.replace(small.optim, batch=96, lr=2e-3, ema=0.02, ema_every=1),
         collect=dataclasses.replace(
