@@ -74,7 +74,7 @@ class ModeMachine:
     def request(self, mode: Mode, now: float) -> tuple[bool, str]:
         """Ask for a mode; return (granted, why not)."""
         if mode is Mode.ESTOP:
-            self._enter(Mode.ESTOP, now, "asked for")
+            self.emergency(now, "asked for")
             return True, ""
         if mode is self.mode:
             self.goal, self._fell = mode, False
@@ -98,8 +98,8 @@ class ModeMachine:
         verdict: the guard's worst finding. ready: fresh targets, near enough, arrived in this tick.
         fallen: the robot is on the ground (a simulator knows).
         """
-        if verdict is Action.ESTOP and self.mode is not Mode.ESTOP:
-            self._enter(Mode.ESTOP, now, "guard")
+        if verdict is Action.ESTOP:
+            self.emergency(now, "guard")
         elif verdict is Action.DAMP:
             if self.mode in STIFF:
                 self._enter(Mode.DAMPING, now, "guard")
@@ -110,6 +110,11 @@ class ModeMachine:
         else:
             self._walk(now, ready)
         return self.mode
+
+    def emergency(self, now: float, reason: str) -> None:
+        """Latch ESTOP."""
+        if self.mode is not Mode.ESTOP:
+            self._enter(Mode.ESTOP, now, reason)
 
     def stop(self, now: float, reason: str) -> None:
         """Go to damping and stay there (shutdown, lost commander); an ESTOP stays one."""

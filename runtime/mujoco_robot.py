@@ -26,6 +26,8 @@ SUBSTEPS = round(h1.CONTROL_DT / h1.PHYSICS_DT)
 class MujocoRobot:
     """One simulated H1 on flat ground, advanced by `write`."""
 
+    alarm = ""
+
     def __init__(
         self, *, task: str = "stand", fall_height: float = 0.4, noise: float = 0.0, seed: int = 0
     ) -> None:

@@ -19,6 +19,11 @@ class Robot(Protocol):
     """
 
     @property
+    def alarm(self) -> str:
+        """Why the robot must stop at once (its remote, a hot motor), or an empty string."""
+        ...
+
+    @property
     def fallen(self) -> bool:
         """True if the robot is known to lie on the ground."""
         ...

@@ -48,6 +48,7 @@ class ServerConfig:
     noise: float = 0.0  # simulated start noise, as the benchmark's 0.01
     fall_height: float = 0.4  # m of the pelvis
     interface: str = "eth0"  # the real robot's network
+    domain: int = 0  # the real robot's DDS domain
     modes: ModeConfig = field(default_factory=ModeConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
@@ -73,9 +74,11 @@ def open_robot(config: ServerConfig) -> Robot:
             seed=config.seed,
         )
     if config.robot == "unitree":
-        from runtime.unitree_robot import UnitreeRobot
-
-        return UnitreeRobot(config.interface)
+        try:
+            from runtime.unitree_robot import UnitreeRobot
+        except ImportError as error:
+            raise RobotError(f"robot=unitree needs CycloneDDS 0.10 here: {error}") from None
+        return UnitreeRobot(config.interface, domain=config.domain)
     raise RobotError(f"robot '{config.robot}' unknown; there are ['mujoco', 'unitree']")
 
 
@@ -105,6 +108,8 @@ class RobotServer:
         age = now - self.heard if self.machine.mode is Mode.POLICY else None
         verdict = self.guard.watch(state, now - state.stamp, age)
         fallen = self._count_fall()
+        if self.robot.alarm:
+            self.machine.emergency(now, self.robot.alarm)
         ready = self._arrived and self._near(state)
         mode = self.machine.update(now, verdict=verdict, ready=ready, fallen=fallen)
         if mode is not self._mode:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
 ISLANDS = ("mcts", "support", "targets", "losses", "tasks", "scenes", "schedules")
 OWNERS = {
     "mujoco": {"mujoco_robot.py", "record.py", "viewer.py"},
-    "cyclonedds": {"unitree_robot.py"},
+    "cyclonedds": {"unitree_robot.py", "unitree_idl.py"},
     "tensorrt": {"trt_policy.py"},
 }
 HEAVY = ("torch", "omegaconf", "rclpy", "gymnasium", "humanoid_bench", "ray")

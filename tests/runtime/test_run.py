@@ -107,6 +107,7 @@ def test_bad_input_ends_with_code_2_and_a_sentence(make_policy, words, says):
     ("words", "says"),
     [
         (["robot=cow"], "robot 'cow' unknown"),
+        (["robot=unitree"], "CycloneDDS"),
         (["server=guard.rate_limti=3"], "did you mean 'rate_limit'"),
         (["server=endpoint=tcp://0.0.0.0:7400"], "refusing to bind without keys"),
     ],
