@@ -13,9 +13,10 @@ from training.checkpoint import CheckpointError, load_agent
 from training.config import TrainConfig
 from training.planner import PlannerConfig, plan
 from training.policy_head import squash
+from training.tasks import observation_size
 from training.world_model import WorldModel
 
-OBSERVATION_SIZE = 51  # HumanoidBench's H1 without hands: qpos 26 + qvel 25
+OBSERVATION_SIZE = 51  # HumanoidBench's H1 without hands or things: qpos 26 + qvel 25
 ACTION_SIZE = 19
 
 
@@ -31,10 +32,11 @@ class Plan:
 
 
 def build_model(
-    config: TrainConfig, observation: int = OBSERVATION_SIZE, action: int = ACTION_SIZE
+    config: TrainConfig, observation: int | None = None, action: int = ACTION_SIZE
 ) -> WorldModel:
-    """Return an untrained model for the tasks of a configuration."""
-    return WorldModel(config.model, observation, [action] * len(config.tasks))
+    """Return an untrained model for the tasks of a configuration; `observation` follows of them."""
+    size = observation or observation_size(config.tasks)
+    return WorldModel(config.model, size, [action] * len(config.tasks))
 
 
 class Agent:
@@ -44,6 +46,7 @@ class Agent:
         self.model = model.eval().requires_grad_(False)
         self.config, self.facts = config, facts
         self.tasks, self.action_map = config.tasks, config.collect.action_map
+        self.observation_size = model.get_buffer("obs_norm.mean").shape[0]
         self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
         self.generator = torch.Generator().manual_seed(config.seed)
 
@@ -55,10 +58,11 @@ class Agent:
             CheckpointError: there is nothing, or its tensors do not fit its configuration.
         """
         weights, config, facts = load_agent(Path(path))
-        model = build_model(config)
-        try:
+        try:  # the sizes are the weights' own: another suite's may differ from H1Env's
+            observation, action = len(weights["obs_norm.mean"]), weights["action_mask"].shape[1]
+            model = build_model(config, observation, action)
             model.load_state_dict(weights)
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"the weights in {path} do not fit its configuration: {error}"
             ) from None
@@ -86,10 +90,10 @@ class Agent:
         planner: PlannerConfig | None = None,
         generator: torch.Generator | None = None,
     ) -> Plan:
-        """Search from observations [B, 51] (HumanoidBench layout) of tasks [B]."""
+        """Search from observations [B, O] (HumanoidBench's layout, padded or not) of tasks [B]."""
         result = plan(
             self.model,
-            torch.as_tensor(observation, dtype=torch.float32),
+            self._padded(observation),
             torch.as_tensor(task, dtype=torch.long),
             planner or self.planner,
             generator or self.generator,
@@ -107,6 +111,11 @@ class Agent:
         """Return tanh(mu) [B, A], the policy without search."""
         tasks = torch.as_tensor(task, dtype=torch.long)
         e = self.model.embed(tasks)
-        state = self.model.encode(torch.as_tensor(observation, dtype=torch.float32), e)
+        state = self.model.encode(self._padded(observation), e)
         policy = self.model.policy(self.model.features(state, e), tasks)
         return squash(policy.mean).numpy()
+
+    def _padded(self, observation: np.ndarray) -> torch.Tensor:
+        """Return observations with zeros behind, as in a batch with the agent's longest task."""
+        given = torch.as_tensor(observation, dtype=torch.float32)
+        return torch.nn.functional.pad(given, (0, self.observation_size - given.shape[-1]))

@@ -18,7 +18,7 @@ from runtime import h1
 from training import physics
 from training.randomization import Randomization
 from training.scenes import SCENES
-from training.tasks import REACH_HIGH, REACH_LOW, Readings, observation_size, task
+from training.tasks import REACH_HIGH, REACH_LOW, ROBOT_SIZE, Readings, observation_size, task
 
 Bools = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
@@ -33,6 +33,7 @@ class Step:
     terminated: Bools  # [E]
     truncated: Bools  # [E]
     terms: dict[str, Float32]  # [E] each; NaN where the row's task has no such term
+    failed: Bools | None = None  # [E] the simulation broke down there; None: nowhere
 
 
 class H1Env:
@@ -92,7 +93,9 @@ class H1Env:
             (entry, _rows_of(entry.name, self.task_names))
             for entry in {entry.name: entry for entry in self.tasks}.values()
         ]
-        self._long = [row for row, entry in enumerate(self.tasks) if entry.observation_size > 51]
+        self._long = [
+            row for row, entry in enumerate(self.tasks) if entry.observation_size > ROBOT_SIZE
+        ]
         self.goal = np.zeros((self.num_envs, 3))  # m, of reach
         self.stage = np.zeros(self.num_envs, dtype=np.int64)  # of the maze
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
@@ -183,6 +186,7 @@ class H1Env:
             reward[diverged], terminated[diverged], obs[diverged] = 0.0, True, 0.0
             for values in terms.values():
                 values[diverged] = 0.0
+            return Step(obs, reward, terminated, truncated, terms, diverged)
         return Step(obs, reward, terminated, truncated, terms)
 
     def observation(self, row: int) -> NDArray[np.float64]:

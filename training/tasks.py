@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 Bools, Ints = NDArray[np.bool_], NDArray[np.int64]
 Terms = dict[str, Array]
 
+ROBOT_QPOS, ROBOT_SIZE = 26, 51  # numbers: qpos; qpos and qvel
+THING_SIZE = 13  # qpos 7 and qvel 6 of a free body
 STANDING_HEIGHT = 1.65  # m, head
 STANDING_MARGIN = STANDING_HEIGHT / 4  # m
 WALKING_SPEED = 1.0  # m/s
@@ -69,9 +71,20 @@ class Task:
     reward: Callable[[Readings], tuple[Array, Terms]]
     terminated: Callable[[Readings], Bools]
     scene: str = "floor"  # key of training.scenes.SCENES
-    observation_size: int = 51
-    next_stage: Callable[[Readings], Ints] | None = None  # [N] stage after this step
+    things: int = 0  # free bodies in the scene
     place: str = ""  # what is drawn for an episode beside the noise: "goal", "pose" or nothing
+    next_stage: Callable[[Readings], Ints] | None = None  # [N] stage after this step
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers observed: qpos and qvel of robot and things; with a goal, it and the hand."""
+        return ROBOT_SIZE + THING_SIZE * self.things + (6 if self.place == "goal" else 0)
+
+    @property
+    def robot_columns(self) -> Ints:
+        """Where the robot's own qpos and qvel stand in the observation, [51]."""
+        velocity = ROBOT_QPOS + 7 * self.things
+        return np.r_[:ROBOT_QPOS, velocity : velocity + ROBOT_SIZE - ROBOT_QPOS]
 
 
 def gaussian(x: Array, lower: float, upper: float, margin: float) -> Array:
@@ -294,14 +307,14 @@ TASKS: dict[str, Task] = {
         Task("stand", 800.0, stand, fallen),
         Task("walk", 700.0, walk, fallen),
         Task("run", 700.0, run, fallen),
-        Task("reach", 12000.0, reach, never, "reach", 57, place="goal"),
+        Task("reach", 12000.0, reach, never, "reach", place="goal"),
         Task("hurdle", 700.0, hurdle, fallen, "hurdle"),
         Task("crawl", 700.0, crawl, never, "crawl"),
         Task("maze", 1200.0, maze, fallen, "maze", next_stage=maze_stage),
         Task("sit_simple", 750.0, sit, slumped, "sit_simple"),
-        Task("sit_hard", 750.0, sit, slumped, "sit_hard", 64, place="pose"),
-        Task("balance_simple", 800.0, balance, off_board, "balance_simple", 64),
-        Task("balance_hard", 800.0, balance, off_board, "balance_hard", 77),
+        Task("sit_hard", 750.0, sit, slumped, "sit_hard", 1, "pose"),
+        Task("balance_simple", 800.0, balance, off_board, "balance_simple", 1),
+        Task("balance_hard", 800.0, balance, off_board, "balance_hard", 2),
         Task("stair", 700.0, climb, tipped, "stair"),
         Task("slide", 700.0, climb, tipped, "slide"),
         Task("pole", 700.0, pole, slumped, "pole"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from training import checkpoint, schedules
-from training.agent import ACTION_SIZE, OBSERVATION_SIZE, Agent, build_model
+from training.agent import ACTION_SIZE, Agent, build_model
 from training.config import TrainConfig, to_dict
 from training.evaluation import MakeEnv, evaluate
 from training.h1_env import H1Env
@@ -22,6 +22,7 @@ from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig, plan
 from training.reanalyse import reanalyse
 from training.replay import Replay
+from training.tasks import observation_size
 
 
 class Trainer:
@@ -31,13 +32,15 @@ class Trainer:
         self,
         config: TrainConfig,
         make_env: MakeEnv = H1Env,
-        sizes: tuple[int, int] = (OBSERVATION_SIZE, ACTION_SIZE),
+        sizes: tuple[int, int] | None = None,
     ):
         """Build the parts of a run, or take up the one in `config.out`.
 
-        `make_env` takes H1Env's arguments; `sizes` are those of its observation and action.
+        `make_env` takes H1Env's arguments; `sizes` are those of its observation and action
+        (default: H1Env's for the tasks).
         """
         self.config, self.run_folder = config, Path(config.out)
+        sizes = sizes or (observation_size(config.tasks), ACTION_SIZE)
         self.make_env, (observation, self.action_size) = make_env, sizes
         torch.set_num_threads(config.torch_threads)
         torch.manual_seed(config.seed)

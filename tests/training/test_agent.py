@@ -1,11 +1,15 @@
 """The agent as distillation and evaluation see it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from training.agent import Agent, build_model
+from training.checkpoint import save_agent
 from training.config import PRESETS
+from training.trainer import Trainer
 
 CONFIG = PRESETS["debug"]
 
@@ -71,3 +75,27 @@ def test_the_agent_takes_no_gradient_and_is_in_eval_mode():
     player = agent()
     assert not player.model.training
     assert not any(p.requires_grad for p in player.model.parameters())
+
+
+def test_an_agent_of_larger_tasks_takes_the_smaller_tasks_observations_as_they_are(tmp_path):
+    config = dataclasses.replace(CONFIG, tasks=("stand", "balance_hard"))
+    save_agent(tmp_path / "a.safetensors", build_model(config).state_dict(), config, {})
+    player = Agent.load(tmp_path / "a.safetensors")
+    assert player.observation_size == 77
+    padded = np.pad(observations(), ((0, 0), (0, 26)))
+    short, long = (player.policy_mean(given, TASKS) for given in (observations(), padded))
+    assert np.array_equal(short, long)
+
+
+def test_a_run_of_tasks_with_things_learns_and_its_checkpoint_loads(tmp_path):
+    config = dataclasses.replace(
+        CONFIG,
+        tasks=("stand", "sit_hard", "reach"),
+        updates=4,
+        segment=4,
+        evaluate_every=8,
+        out=str(tmp_path / "run"),
+        collect=dataclasses.replace(CONFIG.collect, random_steps=40),
+    )
+    Trainer(config).run()
+    assert Agent.load(tmp_path / "run").observation_size == 64
