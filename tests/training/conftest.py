@@ -95,6 +95,31 @@ def tiny(out, **changes) -> TrainConfig:
     return dataclasses.replace(config, **changes)
 
 
+def published(out, **changes) -> TrainConfig:
+    """Return EZ-M's own algorithm on the point mass: only the sizes are small."""
+    source = TrainConfig()
+    return tiny(
+        out,
+        model=dataclasses.replace(
+            source.model,
+            latent=16,
+            width=16,
+            blocks=1,
+            reward_blocks=1,
+            task_embedding=8,
+            head_hidden=(16, 16),
+            policy_hidden=(16, 16),
+            projector=16,
+        ),
+        search=source.search,
+        proposals=source.proposals,
+        targets=dataclasses.replace(source.targets, search_value_after=6, search_value_newest=20),
+        loss=source.loss,
+        optim=dataclasses.replace(source.optim, batch=12, ema_every=2),
+        **changes,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Toy:
     """What the tests get from here."""
@@ -105,6 +130,7 @@ class Toy:
     goals: dict = dataclasses.field(default_factory=lambda: GOALS)
     dynamics: object = staticmethod(point_mass)
     tiny: object = staticmethod(tiny)
+    published: object = staticmethod(published)
 
 
 @pytest.fixture(scope="session")

@@ -34,14 +34,17 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
+@pytest.mark.parametrize("kind", ["tiny", "published"])
 @pytest.mark.parametrize("interrupted_after", [1, 2])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    toy, tmp_path, monkeypatch, interrupted_after
+    toy, tmp_path, monkeypatch, interrupted_after, kind
 ):
-    straight = trainer(toy, toy.tiny(tmp_path / "straight"))
+    config = getattr(toy, kind)
+    straight = trainer(toy, config(tmp_path / "straight"))
     straight.run()
+    assert all(tensor.isfinite().all() for tensor in weights(straight).values())
 
-    broken = trainer(toy, toy.tiny(tmp_path / "broken"))
+    broken = trainer(toy, config(tmp_path / "broken"))
     learn, stop_at = broken._learn, 4 * interrupted_after + 2  # in the middle of a segment
 
     def until_the_plug_is_pulled():
@@ -52,7 +55,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     monkeypatch.setattr(broken, "_learn", until_the_plug_is_pulled)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = trainer(toy, toy.tiny(tmp_path / "broken"))
+    resumed = trainer(toy, config(tmp_path / "broken"))
     assert resumed.learner.updates == 4 * interrupted_after
     resumed.run()
 
