@@ -122,6 +122,7 @@ class CollectConfig:
     envs_per_task: int = 16
     action_map: str = "benchmark"  # or "home", "stance"; see runtime/h1.py
     terminate: bool = False  # False: EZ-M's protocol; True: HumanoidBench's
+    fall_height: float = 0.0  # m; below it a training episode ends as terminal (evaluation: never)
     episode_steps: int = 500
     long_episodes_after: float = 0.4  # share of the updates after which episodes last 1000 steps
     random_steps: int = 1000  # per task, uniform random actions first
@@ -233,6 +234,7 @@ _H1_SMALL = TrainConfig(
     collect=CollectConfig(
         action_map="stance",
         terminate=True,
+        fall_height=0.6,  # a kneeling robot earns next to nothing and fills the buffer
         episode_steps=500,
         long_episodes_after=0.5,
         random_steps=2500,

@@ -24,6 +24,8 @@ from training.reanalyse import reanalyse
 from training.replay import Replay
 from training.tasks import observation_size
 
+PELVIS_HEIGHT = 2  # column of HumanoidBench's observation, m
+
 
 class Trainer:
     """Owns learner, replay and counters of one run."""
@@ -134,7 +136,9 @@ class Trainer:
         self.returns += step.reward
         self.lengths += 1
         self.observation = step.obs
-        done = step.terminated | step.truncated
+        low = step.obs[:, PELVIS_HEIGHT] < self.config.collect.fall_height
+        terminated = step.terminated | low if self.config.collect.fall_height else step.terminated
+        done = terminated | step.truncated
         if done.any():
             for task, name in enumerate(self.config.tasks):
                 mine = done & (self.task_index == task)
@@ -142,7 +146,7 @@ class Trainer:
                     self.averages.add(
                         {f"train_return/{name}": float(value), f"train_length/{name}": int(length)}
                     )
-            self._cut_episodes(done, step.terminated)
+            self._cut_episodes(done, terminated)
             self.observation = self.env.reset(done)
             self.returns[done], self.lengths[done] = 0.0, 0
         stepped = time.perf_counter()
