@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -48,39 +49,43 @@ def collect(config: RecordConfig, ending: Ending) -> list[np.ndarray]:
     return frames
 
 
-def renderer(width: int, height: int) -> tuple[Any, Any, Any]:
-    """Return (model, data, mujoco.Renderer) on the first backend that works without a screen."""
-    wanted = os.environ.get("MUJOCO_GL")
-    errors: list[str] = []
-    for backend in (wanted,) if wanted else BACKENDS:
-        os.environ["MUJOCO_GL"] = backend
-        if backend in ("egl", "osmesa"):
-            os.environ["PYOPENGL_PLATFORM"] = backend
-        for name in [
-            name for name in sys.modules if name.partition(".")[0] in ("mujoco", "OpenGL")
-        ]:
-            del sys.modules[name]  # both choose their backend once, when imported
-        try:
-            import mujoco
+def choose_backend() -> None:
+    """Set MUJOCO_GL to the first backend that draws without a screen; raise RuntimeError if none.
 
-            model = mujoco.MjModel.from_xml_path(str(h1.XML_PATH))  # pyright: ignore
-            model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-            model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, 1024  # 4x faster
-            return model, mujoco.MjData(model), mujoco.Renderer(model, height, width)  # pyright: ignore
-        except Exception as error:  # each backend fails in its own way
-            errors.append(f"{backend}: {type(error).__name__}: {error}".splitlines()[0])
+    MuJoCo decides once, when imported, so each is tried in a process of its own. A person's own
+    choice is left alone.
+    """
+    if "MUJOCO_GL" in os.environ:
+        return
+    trial = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8)"
+    errors: list[str] = []
+    for backend in BACKENDS:
+        settings = {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+        done = subprocess.run(
+            [sys.executable, "-c", trial],
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 0:
+            os.environ.update(settings)
+            return
+        errors.append(f"{backend}: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
     raise RuntimeError(f"no way to draw without a screen: {'; '.join(errors)}")
 
 
 def draw(frames: Iterable[np.ndarray], config: RecordConfig) -> Iterator[np.ndarray]:
-    """Yield an image [height, width, 3] uint8 for each qpos."""
-    model, data, camera = renderer(config.width, config.height)
-    import mujoco
-
+    """Yield an image [height, width, 3] uint8 for each qpos [26]."""
+    choose_backend()
+    mujoco: Any = importlib.import_module("mujoco")
+    model = mujoco.MjModel.from_xml_path(str(h1.XML_PATH))
+    model.vis.global_.offwidth, model.vis.global_.offheight = config.width, config.height
+    model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, 1024  # 4x faster
+    data, camera = mujoco.MjData(model), mujoco.Renderer(model, config.height, config.width)
     try:
         for qpos in frames:
             data.qpos[:] = qpos
-            mujoco.mj_forward(model, data)  # pyright: ignore
+            mujoco.mj_forward(model, data)
             camera.update_scene(data, camera=config.camera)
             yield camera.render()
     finally:

@@ -1,0 +1,187 @@
+"""The control loop: what it feeds the policy, the pace it keeps, and when it keeps silent."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime import h1
+from runtime.link import LinkError, Reading
+from runtime.loop import ControlLoop, Ticker
+from runtime.modes import Mode
+from runtime.policy import load_policy
+from runtime.spec import spec_for_h1
+from runtime.state import Command, JointTargets, RobotState, state_from_generalized
+
+
+class Echo:
+    """A policy that keeps what it was shown and answers a constant."""
+
+    def __init__(self, answer: float = 0.5, work: float = 0.0) -> None:
+        self.spec = spec_for_h1("echo", ("stand", "walk"), "home", history=2)
+        self.seen: list[np.ndarray] = []
+        self.answer, self.work = answer, work
+
+    def infer(self, observation: np.ndarray) -> np.ndarray:
+        self.seen.append(observation.copy())
+        time.sleep(self.work)
+        return np.full(19, self.answer, np.float32)
+
+    def block(self, name: str) -> slice:
+        start = 0
+        for item in self.spec.observation:
+            end = start + item.size * item.history
+            if item.name == name:
+                return slice(start, end)
+            start = end
+        raise KeyError(name)
+
+
+class FakeClient:
+    """A robot process that always has a fresh state, until told otherwise."""
+
+    def __init__(self, mode: Mode = Mode.POLICY) -> None:
+        self.mode, self.age, self.seq, self.silent = mode, 0.0, 0, False
+        self.sent: list[JointTargets] = []
+
+    def reading(self) -> Reading | None:
+        self.seq += 1
+        return None if self.silent else reading(standing(), self.mode, self.seq, self.age)
+
+    def wait(self, timeout: float) -> Reading:
+        found = self.reading()
+        if found is None:
+            raise LinkError("silence")
+        return found
+
+    def send_targets(self, targets: JointTargets) -> None:
+        self.sent.append(targets)
+
+
+def standing(rate: float = 0.0) -> RobotState:
+    qvel = np.zeros(25)
+    qvel[3:6] = rate
+    state = state_from_generalized(np.array([0, 0, 0.98, 1, 0, 0, 0, *h1.DEFAULT_POSE]), qvel)
+    state.stamp = time.monotonic()
+    return state
+
+
+def reading(state: RobotState, mode: Mode, seq: int, age: float) -> Reading:
+    rest: dict[str, Any] = dict.fromkeys(Reading.__dataclass_fields__, 0)
+    return Reading(**(rest | {"state": state, "mode": mode, "seq": seq, "age": age}))
+
+
+def test_targets_carry_the_spec_s_gains_and_the_mapped_action():
+    policy = Echo(answer=0.5)
+    targets = Ticker(policy, Command("stand")).tick(standing(), Mode.POLICY)
+    assert targets is not None
+    np.testing.assert_array_equal(targets.stiffness, h1.STIFFNESS)
+    np.testing.assert_array_equal(targets.damping, h1.DAMPING)
+    expected = h1.action_map("home").target(np.full(19, 0.5))
+    np.testing.assert_allclose(targets.position, expected)
+
+
+def test_outside_policy_every_tick_is_the_first_of_an_episode():
+    policy = Echo()
+    ticker, actions, rates = (
+        Ticker(policy, Command("stand")),
+        policy.block("previous_action"),
+        policy.block("angular_velocity"),
+    )
+    for rate in (1.0, 2.0):
+        ticker.tick(standing(rate), Mode.HOLD)
+        assert (policy.seen[-1][actions] == 0.0).all()
+        assert (policy.seen[-1][rates] == rate).all(), "the history starts anew"
+    ticker.tick(standing(3.0), Mode.POLICY)
+    np.testing.assert_array_equal(policy.seen[-1][rates], [2, 2, 2, 3, 3, 3])
+    assert (policy.seen[-1][actions][19:] == 0.5).all(), "the action that was sent on entering"
+
+
+def test_a_task_change_starts_the_memory_anew_and_shows_the_new_task():
+    policy = Echo()
+    ticker, rates = Ticker(policy, Command("stand")), policy.block("angular_velocity")
+    ticker.tick(standing(1.0), Mode.POLICY)
+    ticker.command = Command("walk")
+    ticker.tick(standing(2.0), Mode.POLICY)
+    assert (policy.seen[-1][rates] == 2.0).all()
+    np.testing.assert_array_equal(policy.seen[-1][policy.block("task")], [0, 1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_broken_state_is_never_shown_to_the_policy_and_forgotten(bad):
+    policy = Echo()
+    ticker = Ticker(policy, Command("stand"))
+    assert ticker.tick(standing(bad), Mode.POLICY) is None
+    assert (ticker.bad, policy.seen) == (1, [])
+    assert ticker.tick(standing(1.0), Mode.POLICY) is not None
+    assert np.isfinite(policy.seen[-1]).all(), "no broken frame is left in the history"
+
+
+def test_an_action_that_is_no_number_is_not_sent():
+    ticker = Ticker(Echo(answer=np.nan), Command("stand"))
+    assert ticker.tick(standing(), Mode.POLICY) is None
+    assert ticker.bad == 1
+
+
+def test_the_rate_is_kept_and_nothing_is_missed():
+    client = FakeClient()
+    loop = ControlLoop(Echo(), client, Command("stand"))
+    loop.start()
+    time.sleep(1.0)
+    loop.stop()
+    stats = loop.stats()
+    assert stats.hz == pytest.approx(50.0, rel=0.05)
+    assert 40 <= len(client.sent) <= 51
+    assert [targets.seq for targets in client.sent] == list(range(1, len(client.sent) + 1))
+
+
+def test_a_slow_policy_skips_ticks_instead_of_bursting():
+    client = FakeClient()
+    loop = ControlLoop(Echo(work=0.03), client, Command("stand"))
+    loop.start()
+    time.sleep(1.0)
+    loop.stop()
+    stats = loop.stats()
+    assert stats.deadline_misses >= 10
+    assert stats.hz < 35.0
+    gaps = np.diff([targets.stamp for targets in client.sent])
+    assert gaps.min() > 0.025
+
+
+def test_no_targets_are_sent_on_an_old_state_or_none():
+    client = FakeClient()
+    loop = ControlLoop(Echo(), client, Command("stand"))
+    loop.start()
+    time.sleep(0.2)
+    client.age = 0.2
+    time.sleep(0.1)
+    count = len(client.sent)
+    time.sleep(0.2)
+    assert len(client.sent) == count
+    client.age = 0.0
+    time.sleep(0.2)
+    assert len(client.sent) > count
+    loop.stop()
+    assert loop.stats().stale_ticks > 5
+
+
+def test_an_error_in_the_policy_ends_the_loop_and_is_kept():
+    class Broken(Echo):
+        def infer(self, observation: np.ndarray) -> np.ndarray:
+            raise ValueError("broken")
+
+    loop = ControlLoop(Broken(), FakeClient(), Command("stand"))
+    loop.start()
+    time.sleep(0.2)
+    assert not loop.running
+    assert loop.error == "ValueError: broken"
+
+
+def test_an_unknown_task_ends_the_loop_with_the_list(make_policy):
+    loop = ControlLoop(load_policy(make_policy()), FakeClient(), Command("fly"))
+    loop.start()
+    time.sleep(0.2)
+    assert "'fly' is not one of policy" in loop.error
