@@ -33,6 +33,7 @@ class Options:
     engine: str = option("ort", "ort | tensorrt")
     heading: float = option(0.0, "rad, world yaw wanted")
     endpoint: str = option("", "ZeroMQ address of the robot process; empty: a new ipc:// one")
+    keys: str = option("", "folder of CURVE keys, for an endpoint that others can reach")
     seed: int = option(0, "of the simulated robot")
     view: bool = option(False, "open a window (simulation)")
     video: str = option("", "write a film to this .mp4 (simulation); needs no screen")
@@ -77,11 +78,13 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
         "task": options.task,
         "parent": parent,
     }
+    keys = {"keys": str(Path(options.keys).absolute())} if options.keys else {}
+    settings |= keys
     if simulated:
         settings["seed"] = options.seed
     elif options.interface:
         settings["interface"] = options.interface
-    listen: dict[str, object] = {"endpoint": endpoint, "parent": parent}
+    listen: dict[str, object] = {"endpoint": endpoint, "parent": parent, **keys}
     listeners: dict[str, tuple[str, ...]] = {}
     if options.view:
         listeners["window"] = _argv("runtime.viewer", listen)
@@ -97,6 +100,7 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
             "task": options.task,
             "heading": options.heading,
             "endpoint": endpoint,
+            **keys,
             "autostart": simulated,
             "parent": parent,
         },

@@ -8,6 +8,7 @@ PARAMETERS: dict[str, tuple[bool | int | float | str, str, bool]] = {
     "task": ("stand", "one of the policy's tasks", False),
     "heading": (0.0, "rad, world yaw wanted", False),
     "endpoint": ("", "ZeroMQ address of the robot process", True),
+    "keys": ("", "folder of CURVE keys, for an endpoint that others can reach", True),
     "autostart": (False, "ask for POLICY on activation; never on a real robot", True),
     "parent": (0, "process without which this one ends; 0: none", True),
     "state_rate": (5.0, "Hz, ~/state", True),

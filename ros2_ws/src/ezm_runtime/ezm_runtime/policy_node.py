@@ -87,7 +87,8 @@ class PolicyNode(LifecycleNode):
         try:
             self.policy = load_policy(self._get("policy"), engine=self._get("engine"))
             task_index(self._wanted[0], self.policy.spec)
-            self.client = RobotClient(self._get("endpoint"), name=self.get_fully_qualified_name())
+            name, keys = self.get_fully_qualified_name(), self._get("keys")
+            self.client = RobotClient(self._get("endpoint"), name, key_dir=keys)
             reading = self._first_reading(self.client, 5.0)
             if self.policy.spec.sim_only and not np.isfinite(reading.state.base_position).all():
                 raise SpecError(f"the policy needs {list(self.policy.spec.sim_only)}: not measured")
