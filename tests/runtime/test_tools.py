@@ -9,30 +9,42 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from runtime import bench
 from runtime.processes import RobotProcess
-from runtime.record import RecordConfig, draw, write
 
 ROOT = Path(__file__).parents[2]
 
 
+FILM = """
+import sys
+from pathlib import Path
+import numpy as np
+from runtime.record import RecordConfig, draw, write
+standing = np.array([0, 0, 0.98, 1, 0, 0, 0, *np.zeros(19)])
+away = standing + 30.0 * np.eye(26)[2]
+config = RecordConfig(video=sys.argv[1], width=160, height=120)
+try:
+    images = list(draw([standing, away], config))
+except RuntimeError as error:
+    sys.exit(str(error))
+assert images[0].shape == (120, 160, 3)
+assert abs(images[0].astype(int) - images[1]).max() > 50, "the robot is in the first only"
+assert write(images, Path(config.video), 25) == 2
+"""
+
+
 def test_a_film_of_the_home_pose_shows_a_robot(tmp_path):
+    """In a process of its own: MuJoCo chooses how to draw when it is first imported."""
     pytest.importorskip("imageio_ffmpeg")
-    standing = np.array([0, 0, 0.98, 1, 0, 0, 0, *np.zeros(19)])
-    away = standing.copy()
-    away[2] = 30.0
-    config = RecordConfig(video=str(tmp_path / "film" / "out.mp4"), width=160, height=120)
-    try:
-        images = list(draw([standing, away], config))
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    assert images[0].shape == (120, 160, 3)
-    assert abs(images[0].astype(int) - images[1]).max() > 50, "the robot is in the first only"
-    assert write(images, Path(config.video), 25) == 2
-    assert Path(config.video).stat().st_size > 500
+    film = tmp_path / "film" / "out.mp4"
+    command = [sys.executable, "-c", FILM, str(film)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if "no way to draw" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert film.stat().st_size > 500
 
 
 def test_a_window_without_a_display_is_refused_with_a_hint():
