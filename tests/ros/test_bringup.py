@@ -110,7 +110,7 @@ def test_a_policy_node_that_dies_is_reported_and_fails(policy, folder):
         words = entry.read_bytes().split(b"\0") if entry.exists() else []
         if b"ezm_runtime.policy_node" in words and str(folder).encode() in b" ".join(words):
             os.kill(int(entry.parent.name), signal.SIGKILL)
-    code, out, err = finish(child, 30.0)
+    code, out, _ = finish(child, 30.0)
     assert code == 1
     assert "the policy node ended with code -9" in json.loads(out.splitlines()[-1])["error"]
     assert not survivors(folder)

@@ -76,6 +76,16 @@ def test_a_persons_own_discovery_settings_are_left_alone(monkeypatch):
     assert d.loopback_environment() == {}
 
 
+@pytest.mark.parametrize("domain", ["0", "", None])
+def test_ros_stays_off_the_domain_of_a_real_robot(monkeypatch, domain):
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    if domain is not None:
+        monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    line("mujoco")
+    with pytest.raises(ValueError, match="the real robot's own"):
+        line("unitree")
+
+
 def test_a_domain_in_use_is_passed_over():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 7400 + 250 * 60 + 10))

@@ -15,6 +15,7 @@ from typing import Any
 PACKAGE = "ezm_runtime"
 NODE_NAME = "ezm_policy"
 ROBOTS = ("mujoco", "unitree")
+ROBOT_DOMAIN = 0  # where a real H1's own DDS lives
 _HERE = Path(__file__).resolve().parent
 _FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250  # DDSI-RTPS 9.6.1
 
@@ -71,6 +72,11 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
     if robot not in ROBOTS:
         raise ValueError(f"robot '{robot}' unknown; there are {list(ROBOTS)}")
     simulated = robot == "mujoco"
+    if not simulated and int(os.environ.get("ROS_DOMAIN_ID") or 0) == ROBOT_DOMAIN:
+        raise ValueError(
+            f"ROS_DOMAIN_ID is {ROBOT_DOMAIN}, the real robot's own: set another one, the two "
+            "middlewares do not survive each other"
+        )
     endpoint = options.endpoint or f"ipc://{folder}/{robot}"
     settings: dict[str, object] = {
         "robot": robot,

@@ -23,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import get_default_context
 
 from ezm_runtime.describe import (
+    ROBOT_DOMAIN,
     ROBOTS,
     Line,
     Options,
@@ -251,9 +252,15 @@ def run(words: list[str], signals: list[int]) -> int:
     options = parse_or_exit(BringupOptions(), words, "bringup", __doc__ or "")
     check(options)
     os.environ.update(loopback_environment())
-    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
+    first = 0 if options.robot == "mujoco" else ROBOT_DOMAIN + 1
+    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain(range(first, 100))))
     folder = Path(tempfile.mkdtemp(prefix="ezm-"))
-    line = describe(options.robot, options, folder=folder, parent=os.getpid())
+    try:
+        line = describe(options.robot, options, folder=folder, parent=os.getpid())
+    except ValueError as error:
+        folder.rmdir()
+        print(f"bringup: {error}", file=sys.stderr)
+        return 2
     print(f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}  logs in {folder}", flush=True)
     summary = Session(options, line, folder, signals).run()
     if sys.stdout.isatty():

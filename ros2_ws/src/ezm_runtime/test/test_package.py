@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
 pytest.importorskip("rclpy", reason="the ROS wheels are not installed")
+
+import yaml
 
 from ezm_runtime import describe
 from ezm_runtime.parameters import PARAMETERS
