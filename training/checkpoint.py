@@ -131,9 +131,10 @@ def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
         return _load_run(folder, learner, replay)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise CheckpointError(
-            f"cannot resume from {folder} (it holds {there or 'nothing'}): {error}. Training with "
-            f"another configuration needs another out="
+            f"cannot resume from {folder} (it holds {there or 'nothing'}): {reason} "
+            f"(training with another configuration needs another out=)"
         ) from error
 
 
