@@ -105,6 +105,13 @@ def test_estop_is_latched_until_reset(node, robot, watch):
     assert poll(lambda: robot.reading().mode is Mode.POLICY, 20.0)
 
 
+def test_simulation_goes_on_after_a_stall_of_the_policy(node, robot):
+    node.send_signal(signal.SIGSTOP)
+    assert poll(lambda: damped(robot), 2.0)
+    node.send_signal(signal.SIGCONT)
+    assert poll(lambda: robot.reading().goal is Mode.POLICY, 5.0)
+
+
 def test_estop_survives_deactivation(node, robot, watch):
     assert watch.trigger("estop")[0]
     assert watch.change(DEACTIVATE, 10.0, NEVER)

@@ -61,6 +61,7 @@ class PolicyNode(LifecycleNode):
         self._turn, self._turn_until = 0.0, 0.0  # rad/s, monotonic s
         self._published = -1
         self._counting = False
+        self._persist = False  # simulation: back to POLICY after the guard has damped the robot
         self._state_out = self.create_publisher(String, "~/state", LATCHED)
         self._health_out = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._joints_out = self.create_lifecycle_publisher(JointState, "/joint_states", SENSOR)
@@ -117,6 +118,7 @@ class PolicyNode(LifecycleNode):
         self.phase = "active"
         if self._get("autostart"):
             granted, reason = self.client.request_mode(Mode.POLICY)
+            self._persist = granted
             if not granted:
                 self.get_logger().error(f"no autostart: {reason}")
         return super().on_activate(state)
@@ -154,6 +156,7 @@ class PolicyNode(LifecycleNode):
                     raise
 
     def _let_go(self) -> None:
+        self._persist = False
         if self._stream is not None:
             self.destroy_timer(self._stream)
             self._stream = None
@@ -182,6 +185,7 @@ class PolicyNode(LifecycleNode):
                 for mode in modes:
                     response.success, response.message = self.client.request_mode(mode)
                     if response.success:
+                        self._persist = mode is Mode.POLICY and self._get("autostart")
                         break
             self.get_logger().info(f"{name}: {'done' if response.success else response.message}")
             return response
@@ -262,11 +266,15 @@ class PolicyNode(LifecycleNode):
 
     def _report(self) -> None:
         """Publish ~/state; end if the robot process, the loop or the parent has."""
-        reading = self.client.reading() if self.client is not None else None
+        client = self.client
+        reading = client.reading() if client is not None else None
         record = report.state_record(self.phase, reading, self.loop, self._wanted)
         self._state_out.publish(String(data=json.dumps(record)))
         if reading is not None and reading.age > self._get("robot_timeout"):
             self.ended = f"no word from the robot process for {reading.age:.1f} s"
+        if client and reading and self._persist and reading.goal is Mode.DAMPING:
+            self.get_logger().warning(f"damped ({reading.reason}; {reading.fault}): starting again")
+            client.request_mode(Mode.POLICY)
         if self.loop is not None and self.loop.error:
             self.ended = f"the control loop ended: {self.loop.error}"
         parent = self._get("parent")

@@ -167,11 +167,11 @@ class Session:
             "task": record.get("task", self.options.task),
             "seconds": round(seconds, 2),
             "falls": record.get("falls"),
-            "return": record.get("return"),
+            "return": _rounded(record.get("return"), 2),
             "control_hz": round(flows[1], 2),
             "deadline_misses": record.get("deadline_misses"),
-            "tick_us_p50": record.get("tick_us_p50"),
-            "tick_us_p99": record.get("tick_us_p99"),
+            "tick_us_p50": _rounded(record.get("tick_us_p50"), 1),
+            "tick_us_p99": _rounded(record.get("tick_us_p99"), 1),
             "policy": self.options.policy,
             "transport": "ros2",
         }
@@ -225,6 +225,10 @@ def status_line(watch: Watch, seconds: float) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def tail(path: Path, lines: int = 8) -> str:
