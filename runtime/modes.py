@@ -56,7 +56,7 @@ class ModeConfig:
     @classmethod
     def simulated(cls) -> ModeConfig:
         """Quick, and without blend: home is no equilibrium, the policy must act at once."""
-        return cls(True, True, 0.1, 0.4, 0.2, 0.0, 4.0, 10.0, 0.6)
+        return cls(True, True, 0.1, 0.4, 0.2, 0.0, 10.0, 10.0, 0.6)
 
 
 class ModeMachine:

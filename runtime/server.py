@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from runtime import h1
 from runtime.cli import ConfigError, parse_or_exit
 from runtime.frames import Verb
@@ -92,7 +94,7 @@ class RobotServer:
         self.guard = Guard(config.guard)
         self.task = config.task
         self.falls = self.late_ticks = self.seq = 0
-        self.realtime = False
+        self.realtime = self.closing = False
         self._wanted: JointTargets | None = None
         self.heard = -math.inf  # s, when the wanted targets arrived
         self._arrived = False  # in this tick
@@ -114,6 +116,7 @@ class RobotServer:
         mode = self.machine.update(now, verdict=verdict, ready=ready, fallen=fallen)
         if mode is not self._mode:
             self._changed(mode)
+            state = self.robot.read()  # the support may have moved it
         targets = self.setpoints.targets(mode, now - self.machine.since, state, self._wanted)
         if mode in STIFF:
             targets = self.guard.apply(targets, state, DT * ticks)
@@ -123,7 +126,8 @@ class RobotServer:
         self.tick_us = (time.monotonic() - now) * 1e6
 
     def stop(self, reason: str) -> None:
-        """Go to damping for good."""
+        """Go to damping for good: from now on only ESTOP is granted."""
+        self.closing = True
         self.machine.stop(time.monotonic(), reason)
 
     def _serve(self, now: float) -> None:
@@ -137,10 +141,12 @@ class RobotServer:
                 self.link.reply(message, granted, reason)
 
     def _answer(self, request: Request, now: float) -> tuple[bool, str]:
-        if request.verb is Verb.ACQUIRE:
-            return self.link.lease(request, now)
         if request.verb is Verb.MODE and request.argument == Mode.ESTOP:
             return self.machine.request(Mode.ESTOP, now)
+        if self.closing:
+            return False, f"the robot process is ending: {self.machine.reason}"
+        if request.verb is Verb.ACQUIRE:
+            return self.link.lease(request, now)
         if not self.link.holds(request.peer, now):
             holder = self.link.commander(now)
             who = f"'{holder}' commands this robot" if holder else "acquire the lease first"
@@ -207,8 +213,7 @@ def run(server: RobotServer, config: ServerConfig, stopping: Any) -> None:
 
 def damp(robot: Robot, seconds: float) -> None:
     """Write damping for a while after something went wrong, whatever else happens."""
-    setpoints, state = Setpoints(ModeConfig()), robot.read()
-    targets = setpoints.targets(Mode.DAMPING, 0.0, state, None)
+    targets = JointTargets(0, 0.0, h1.DEFAULT_POSE, np.zeros(h1.NUM_JOINTS), h1.DAMPING)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         robot.write(targets)

@@ -210,6 +210,19 @@ def test_releasing_the_lease_damps():
     assert bench.server.machine.mode is Mode.DAMPING
 
 
+def test_a_process_that_is_ending_leaves_damping_for_nobody():
+    bench = Bench()
+    bench.to_policy()
+    bench.server.machine.since = bench.now
+    bench.server.stop("SIGTERM")
+    granted, reason = bench.ask(Mode.POLICY)
+    assert not granted
+    assert reason == "the robot process is ending: SIGTERM"
+    bench.run(1.0)
+    assert bench.server.machine.mode is Mode.DAMPING
+    assert bench.ask(Mode.ESTOP)[0]
+
+
 def test_the_task_is_what_the_simulator_scores():
     bench = Bench()
     assert bench.ask(0, Verb.TASK)[0]
@@ -254,6 +267,6 @@ def test_damping_after_an_exception_goes_on_for_a_while():
     robot = MujocoRobot()
     written: list[JointTargets] = []
     robot.write = lambda targets, ticks=1: written.append(targets)  # type: ignore
-    damp(robot, 0.05)
+    damp(robot, 0.3)
     assert len(written) > 10
     assert all((targets.stiffness == 0).all() for targets in written)
