@@ -20,6 +20,7 @@ from training.agent import OBSERVATION_SIZE
 from training.checkpoint import write_text
 from training.evaluation import ActFunction, Score, evaluate
 from training.physics import NUM_QPOS
+from training.tasks import task as known_task
 
 Scores = dict[str, dict[str, Score]]  # controller -> task -> score
 
@@ -27,17 +28,17 @@ Scores = dict[str, dict[str, Score]]  # controller -> task -> score
 def student_controller(spec: PolicySpec, infer: Infer) -> ActFunction:
     """Return a student as `evaluate` drives it: once, from the first step of its episodes on.
 
-    The privileged observation [E, 51] is qpos and qvel; only what the robot's own `observe` makes
-    of them reaches the student.
+    Of the privileged observation [E, O] only the robot's qpos and qvel are looked at, and only what
+    the robot's own `observe` makes of them reaches the student.
     """
     memory: list[Memory] = []
+    columns = np.array([known_task(name).robot_columns for name in spec.tasks])
 
     def act(observation: np.ndarray, task: np.ndarray) -> np.ndarray:
         if not memory:
             memory.append(Memory.create(spec, batch_shape=task.shape))
-        state = state_from_generalized(
-            observation[:, :NUM_QPOS], observation[:, NUM_QPOS:OBSERVATION_SIZE]
-        )
+        robot = np.take_along_axis(observation, columns[task], axis=1)
+        state = state_from_generalized(robot[:, :NUM_QPOS], robot[:, NUM_QPOS:])
         action = infer(observe(state, Command(task), spec, memory[0]))
         remember(memory[0], action)
         return action

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from training.h1_env import H1Env, Step
+from training.tasks import task
 
 # observation [E, O], task index [E] -> action [E, A]
 ActFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -32,6 +33,7 @@ class Score:
     task: str
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
+    failures: int = 0  # episodes that the simulation's breakdown ended
 
     @property
     def mean(self) -> float:
@@ -57,12 +59,14 @@ def evaluate(
     steps: int = 1000,
     delay_substeps: tuple[int, int] = (0, 0),
     make_env: MakeEnv = H1Env,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Score]:
     """Run `episodes` episodes per task side by side and return their scores by task.
 
-    `act` sees every row at every step, also rows whose episode is over.
+    `act` sees every row at every step, also rows whose episode is over. `progress` is told after
+    every step how many were taken and how many episodes still run.
     """
-    rows = [task for task in tasks for _ in range(episodes)]
+    rows = [name for name in tasks for _ in range(episodes)]
     index = np.repeat(np.arange(len(tasks)), episodes)
     env = make_env(
         rows,
@@ -75,14 +79,38 @@ def evaluate(
     observation = env.reset()
     running = np.ones(len(rows), bool)
     returns, lengths = np.zeros(len(rows)), np.zeros(len(rows), int)
+    failed = np.zeros(len(rows), bool)
     while running.any():
         step = env.step(act(observation, index).astype(np.float32))
         returns += np.where(running, step.reward, 0.0)
         lengths += running
-        running &= ~(step.terminated | step.truncated)
         observation = step.obs
+        if step.failed is not None:
+            failed |= step.failed & running
+            observation = env.reset(step.failed)
+        running &= ~(step.terminated | step.truncated)
+        if progress:
+            progress(int(lengths.max()), int(running.sum()))
     env.close()
     return {
-        task: Score(task, tuple(returns[index == i].tolist()), tuple(lengths[index == i].tolist()))
-        for i, task in enumerate(tasks)
+        name: Score(
+            name,
+            tuple(returns[index == i].tolist()),
+            tuple(lengths[index == i].tolist()),
+            int(failed[index == i].sum()),
+        )
+        for i, name in enumerate(tasks)
     }
+
+
+# Returns of a random policy as published with SimbaV2 (the last five from the robot with hands).
+RANDOM_RETURN = {
+    "stand": 11.0, "walk": 2.0, "run": 2.0, "stair": 3.0, "crawl": 273.0, "pole": 20.0,
+    "slide": 3.0, "hurdle": 2.0, "maze": 106.0, "sit_simple": 11.0, "sit_hard": 2.0,
+    "balance_simple": 10.0, "balance_hard": 10.0, "reach": -50.0,
+}  # fmt: skip
+
+
+def normalised(name: str, value: float) -> float:
+    """Return 0 for the return of a random policy, 1 for the task's success bar."""
+    return (value - RANDOM_RETURN[name]) / (task(name).success_bar - RANDOM_RETURN[name])

@@ -1,0 +1,132 @@
+"""The door that scores: random, home, checkpoints and students, both protocols, one table."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from training import evaluate as door
+from training.agent import build_model
+from training.checkpoint import save_agent
+from training.config import PRESETS
+from training.contenders import contenders
+from training.evaluation import RANDOM_RETURN, normalised
+from training.tasks import TASKS
+
+FAST = ("episodes=2", "steps=12", "seed=3")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the door with these words; return (exit status, standard output, standard error)."""
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["evaluate.py", *words])
+        status = door.main()
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def agent_file(tmp_path):
+    """An untrained agent of debug size that knows stand and balance_simple."""
+    values = {"preset": "debug", "tasks": ("stand", "balance_simple")}
+    config = PRESETS["debug"].__class__(**{**vars(PRESETS["debug"]), **values})
+    torch.manual_seed(0)
+    model = build_model(config)
+    torch.nn.init.normal_(model.policy_head.last.weight, std=0.1)
+    save_agent(tmp_path / "agent.safetensors", model.state_dict(), config, {})
+    return tmp_path / "agent.safetensors"
+
+
+def last_line(output):
+    return json.loads(output.splitlines()[-1])
+
+
+def test_home_is_scored_under_both_protocols_with_table_file_and_line(run, tmp_path):
+    status, output, errors = run(
+        "policy=home", "tasks=[walk,maze]", *FAST, f"out={tmp_path / 'scores.json'}"
+    )
+    assert status == 0
+    line, file = last_line(output), json.loads((tmp_path / "scores.json").read_text())
+    assert set(line["scores"]["home"]) == {"benchmark", "ezm"}
+    scores = line["scores"]["home"]["ezm"]["tasks"]
+    assert scores["maze"]["mean"] > 100  # the first checkpoint lies under the robot
+    assert file["scores"] == line["scores"]
+    assert len(file["episodes"]["home"]["ezm"]["walk"]["returns"]) == 2
+    assert "walk" in output.splitlines()[1]
+    assert "12 of 12" in errors
+
+
+def test_protocols_differ_once_robots_fall(run):
+    _, output, _ = run("policy=random", "tasks=pole", "episodes=2", "steps=110", "seed=0")
+    scores = last_line(output)["scores"]["random"]
+    lengths = [scores[protocol]["tasks"]["pole"]["length"] for protocol in ("benchmark", "ezm")]
+    assert lengths[0] < lengths[1] == 110
+
+
+def test_the_same_seed_scores_the_same_and_another_does_not(run):
+    words = ("policy=random", "tasks=[reach]", "episodes=2", "steps=5", "protocol=ezm")
+    first, again, other = (last_line(run(*words, f"seed={s}")[1])["scores"] for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_checkpoint_is_scored_as_planner_and_as_policy_mean_on_its_own_tasks(run, agent_file):
+    status, output, _ = run(f"policy={agent_file}", *FAST, "protocol=benchmark")
+    line = last_line(output)
+    assert status == 0
+    assert set(line["scores"]) == {"planner", "mean"}
+    assert line["tasks"] == ["stand", "balance_simple"]
+
+
+def test_an_agent_plays_a_subset_of_its_tasks_as_the_task_it_learned(agent_file):
+    """Alone in a batch, the second task must reach the model under its own index."""
+    _, mean = contenders(str(agent_file))
+    both = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
+    alone = mean.begin(["balance_simple"], 0)(both, np.zeros(2, int))
+    among = mean.begin(["stand", "balance_simple"], 0)(both, np.ones(2, int))
+    assert np.array_equal(alone, among)
+    assert not np.array_equal(among, mean.begin(["stand"], 0)(both, np.zeros(2, int)))
+
+
+def test_normalised_scores_are_zero_for_random_and_one_at_the_bar():
+    assert set(RANDOM_RETURN) == set(TASKS)
+    for name, task in TASKS.items():
+        assert normalised(name, RANDOM_RETURN[name]) == 0
+        assert normalised(name, task.success_bar) == 1
+
+
+def test_task_sets_are_names_for_their_tasks():
+    config = door.load(["tasks=[medium,walk,reach]"])
+    names = door.tasks_of(config, contenders("random"))
+    assert len(names) == 10
+    assert len(set(names)) == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("tasks=[fly]",), "balance_hard"),
+        (("protocol=mine",), "benchmark, ezm, both"),
+        (("suite=other",), "ours, real"),
+        (("episodes=0",), "at least 1"),
+        (("policy=nowhere",), "nowhere"),
+        (("policy=nowhere.onnx",), "nowhere.onnx"),
+        (("action_map=odd", "policy=home"), "benchmark"),
+        (("episode=3",), "episodes"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_with_a_sentence(run, words, named):
+    status, _, errors = run(*words)
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert named in errors
+
+
+def test_an_agent_is_not_scored_on_tasks_it_never_saw(run, agent_file):
+    status, _, errors = run(f"policy={agent_file}", "tasks=[walk]", *FAST)
+    assert status == 2
+    assert "stand, balance_simple" in errors

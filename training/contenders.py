@@ -1,0 +1,73 @@
+"""Who can be scored: random, the home pose, a checkpoint's planner and policy mean, and guests.
+
+A guest is a kind of file that training knows nothing of: whoever does know says so in `GUESTS`,
+a function that is looked up by name only when such a file is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from runtime import h1
+from training.agent import Agent
+from training.evaluation import ActFunction
+
+# suffix -> "module:function" taking the path and returning a Contender
+GUESTS = {".onnx": "distill.contender:load"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that acts; `begin(tasks, seed)` returns it fresh, for one call of `evaluate`."""
+
+    name: str
+    action_map: str
+    tasks: tuple[str, ...]  # that it knows; empty: all
+    begin: Callable[[Sequence[str], int], ActFunction]
+
+
+def contenders(policy: str, action_map: str = "benchmark") -> list[Contender]:
+    """Return who is behind a word of the command line: random, home, or a path.
+
+    Raises:
+        CheckpointError, ValueError: the path holds nothing that can act.
+    """
+    if policy == "random":
+        return [Contender("random", action_map, (), _random)]
+    if policy == "home":
+        pose = h1.action_map(action_map).action(h1.DEFAULT_POSE).clip(-1, 1)
+        return [
+            Contender("home", action_map, (), lambda *_: lambda o, t: np.tile(pose, (len(o), 1)))
+        ]
+    suffix = Path(policy).suffix
+    if suffix in GUESTS:
+        module, function = GUESTS[suffix].split(":")
+        return [getattr(importlib.import_module(module), function)(policy)]
+    return _of_agent(Agent.load(policy))
+
+
+def _random(tasks: Sequence[str], seed: int) -> ActFunction:
+    generator = np.random.default_rng(seed)
+    return lambda o, t: generator.uniform(-1.0, 1.0, (len(o), h1.NUM_JOINTS))
+
+
+def _of_agent(agent: Agent) -> list[Contender]:
+    def planner(tasks: Sequence[str], seed: int) -> ActFunction:
+        index = np.array([agent.task_index(name) for name in tasks])
+        generator = torch.Generator().manual_seed(seed)
+        return lambda o, t: agent.plan(o, index[t], generator=generator).action
+
+    def mean(tasks: Sequence[str], seed: int) -> ActFunction:
+        index = np.array([agent.task_index(name) for name in tasks])
+        return lambda o, t: agent.policy_mean(o, index[t])
+
+    return [
+        Contender("planner", agent.action_map, tuple(agent.tasks), planner),
+        Contender("mean", agent.action_map, tuple(agent.tasks), mean),
+    ]

@@ -1,0 +1,213 @@
+"""Score a policy on tasks: `python training/evaluate.py policy=random tasks=[walk,run] episodes=5`.
+
+policy is random, home (the constant home pose), a run, checkpoint or agent file (its planner and
+its policy mean), or a student's .onnx. tasks names tasks or task sets. Two protocols: `benchmark`
+ends an episode by the task's own rule, as HumanoidBench does; `ezm` lets it go on for 1000 steps,
+as EZ-M's published scores do. suite=real scores on the humanoid_bench package, where it is
+installed. Progress goes to standard error; the table, and one line of JSON, to standard output.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from training.checkpoint import write_text
+from training.config import ConfigError, choose, describe
+from training.contenders import Contender, contenders
+from training.evaluation import MakeEnv, Score, evaluate, normalised
+from training.h1_env import H1Env
+from training.hb_adapter import RealEnv, load_package
+from training.tasks import TASK_SETS, task
+
+PROTOCOLS = {"benchmark": True, "ezm": False}  # -> does the task's rule end an episode?
+SUITES: dict[str, MakeEnv] = {"ours": H1Env, "real": RealEnv}
+Results = dict[str, dict[str, dict[str, Score]]]  # contender -> protocol -> task
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is scored, on what, how often."""
+
+    policy: str = "random"
+    tasks: tuple[str, ...] = ()  # names of tasks or task sets; default: all that the policy knows
+    episodes: int = 5  # per task
+    seed: int = 0
+    protocol: str = "both"  # or "benchmark", "ezm"
+    steps: int = 1000  # longest episode
+    action_map: str = "benchmark"  # of random and home; others bring their own
+    suite: str = "ours"  # or "real"
+    threads: int = 1
+    out: str = ""  # a JSON file with every episode
+
+
+def tasks_of(config: EvaluateConfig, players: list[Contender]) -> tuple[str, ...]:
+    """Return the tasks to score on, each once.
+
+    Raises:
+        ConfigError: a name is neither task nor set, or the policy does not know the task.
+    """
+    known = players[0].tasks
+    unknown = [name for name in config.tasks if name not in TASK_SETS]
+    if unknown:
+        raise ConfigError(f"tasks={unknown}: there are {', '.join(TASK_SETS)}")
+    sets = [TASK_SETS[name] for name in config.tasks] or [known or TASK_SETS["h1_all"]]
+    names = tuple(dict.fromkeys(name for names in sets for name in names))
+    strange = [name for name in names if known and name not in known]
+    if strange:
+        raise ConfigError(f"tasks={strange}: {config.policy} knows {', '.join(known)}")
+    return names
+
+
+def progress(label: str, steps: int) -> Callable[[int, int], None]:
+    """Return a function that tells standard error, every few seconds, how far it is."""
+    began = told = time.monotonic()
+
+    def tell(step: int, running: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told > 5.0 or running == 0:
+            told = now
+            text = f"{label}: step {step} of {steps}, {running} episodes running"
+            print(f"{text}, {now - began:.0f} s", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def score(config: EvaluateConfig, players: list[Contender], names: tuple[str, ...]) -> Results:
+    """Run every contender through every protocol."""
+    protocols = list(PROTOCOLS) if config.protocol == "both" else [config.protocol]
+    make_env = functools.partial(SUITES[config.suite], threads=config.threads)
+    return {
+        player.name: {
+            protocol: evaluate(
+                player.begin(names, config.seed),
+                names,
+                episodes=config.episodes,
+                seed=config.seed,
+                action_map=player.action_map,
+                terminate=PROTOCOLS[protocol],
+                steps=config.steps,
+                make_env=make_env,
+                progress=progress(f"{player.name}, {protocol}", config.steps),
+            )
+            for protocol in protocols
+        }
+        for player in players
+    }
+
+
+def summary(scores: dict[str, Score]) -> dict[str, Any]:
+    """Return one contender's scores under one protocol as JSON-ready values."""
+    values = [normalised(name, entry.mean) for name, entry in scores.items()]
+    bars = [entry.mean >= task(name).success_bar for name, entry in scores.items()]
+    return {
+        "normalised_mean": round(float(np.mean(values)), 4),
+        "normalised_clipped_mean": round(float(np.mean(np.minimum(values, 1.0))), 4),
+        "tasks_at_bar": int(np.sum(bars)),
+        "failures": sum(entry.failures for entry in scores.values()),
+        "tasks": {
+            name: {
+                "mean": round(entry.mean, 2),
+                "std": round(entry.std, 2),
+                "length": round(entry.length, 1),
+                "normalised": round(normalised(name, entry.mean), 4),
+            }
+            for name, entry in scores.items()
+        },
+    }
+
+
+def table(results: Results, names: tuple[str, ...]) -> str:
+    """Return a row per task and a column per contender and protocol."""
+    heads = [(player, protocol) for player, by in results.items() for protocol in by]
+    lines = ["".join([f"{'':16}{'bar':>6}", *(f"{f'{a}, {b}':>26}" for a, b in heads)])]
+    for name in names:
+        cells = [results[player][protocol][name] for player, protocol in heads]
+        words = [f"{c.mean:.1f} ± {c.std:.1f} /{c.length:.0f}" for c in cells]
+        bar = f"{task(name).success_bar:6.0f}"
+        lines.append("".join([f"{name:16}{bar}", *(f"{word:>26}" for word in words)]))
+    means = [summary(results[player][protocol]) for player, protocol in heads]
+    for key, text in (("normalised_mean", "normalised"), ("normalised_clipped_mean", "clipped")):
+        lines.append("".join([f"{text:22}", *(f"{mean[key]:26.3f}" for mean in means)]))
+    lines += [
+        f"the simulation broke down in {mean['failures']} episodes of {player}, {protocol}"
+        for (player, protocol), mean in zip(heads, means, strict=True)
+        if mean["failures"]
+    ]
+    return "\n".join(lines)
+
+
+def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> None:
+    """Print the table, write the file, print the line."""
+    print(table(results, names))
+    facts = dataclasses.asdict(config) | {"tasks": names, "mujoco": mujoco.__version__}
+    scores = {
+        player: {protocol: summary(entry) for protocol, entry in by.items()}
+        for player, by in results.items()
+    }
+    if config.out:
+        every = {
+            player: {
+                protocol: {name: dataclasses.asdict(entry) for name, entry in entries.items()}
+                for protocol, entries in by.items()
+            }
+            for player, by in results.items()
+        }
+        path = Path(config.out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"config": facts, "scores": scores, "episodes": every}
+        write_text(path, json.dumps(content, indent=1) + "\n")
+    print(json.dumps({**facts, "scores": scores}))
+
+
+def load(words: list[str]) -> EvaluateConfig:
+    """Return the configuration that the words describe; `tasks=walk` may go without brackets."""
+    words = [
+        f"tasks=[{word[6:]}]" if word.startswith("tasks=") and "[" not in word else word
+        for word in words
+    ]
+    config = choose(words, {"evaluate": EvaluateConfig()}, "evaluate")
+    for name, value, known in (
+        ("protocol", config.protocol, (*PROTOCOLS, "both")),
+        ("suite", config.suite, tuple(SUITES)),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name}={value!r}; there are {', '.join(known)}")
+    if config.episodes < 1 or config.steps < 1 or config.threads < 1:
+        raise ConfigError("episodes, steps and threads must be at least 1")
+    return config
+
+
+def main() -> int:
+    """Read the words, score, report."""
+    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    try:
+        config = load(words)
+        if len(words) < len(sys.argv) - 1:
+            print(__doc__, *describe(config), sep="\n")
+            return 0
+        if config.suite == "real":
+            load_package()
+        players = contenders(config.policy, config.action_map)
+        names = tasks_of(config, players)
+    except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {text}", file=sys.stderr)
+        return 2
+    report(config, score(config, players, names), names)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
