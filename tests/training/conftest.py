@@ -89,7 +89,13 @@ def tiny(out, **changes) -> TrainConfig:
         proposals=ProposalConfig(mean=1, narrow=2, wide=2, gradient=1),
         optim=dataclasses.replace(debug.optim, batch=12),
         collect=dataclasses.replace(
-            debug.collect, envs_per_task=2, episode_steps=9, random_steps=12, terminate=True
+            debug.collect,
+            envs_per_task=2,
+            episode_steps=9,
+            random_steps=12,
+            terminate=True,
+            fall_height=0.0,
+            noise_spread=1.0,
         ),
     )
     return dataclasses.replace(config, **changes)

@@ -58,7 +58,7 @@ def learner_config(toy, out):
         loss=dataclasses.replace(
             small.loss, reward=2.0, value=4.0, policy=0.05, consistency=1.0, path_consistency=1.0
         ),
-        optim=dataclasses.replace(small.optim, batch=96, lr=2e-3, ema=0.02, ema_every=1),
+        optim=dataclasses.replace(small.optim, batch=96, lr=2e-3, ema=0.02, clip=5.0),
         collect=dataclasses.replace(
             small.collect,
             envs_per_task=8,
@@ -67,8 +67,10 @@ def learner_config(toy, out):
             long_episodes_after=2.0,
             random_steps=400,
             random_scale=1.0,
+            fall_height=0.0,
             noise=0.1,
             noise_end=0.1,
+            noise_spread=1.0,
         ),
     )
 

@@ -143,6 +143,33 @@ def test_terminal_frames_are_those_that_left_the_world_and_no_others(toy, tmp_pa
     assert truncations > 0
 
 
+def test_below_the_fall_height_a_training_episode_is_over_for_good(toy, tmp_path):
+    base = toy.tiny(tmp_path)
+    collect = dataclasses.replace(base.collect, terminate=False, fall_height=-0.4)
+    run = trainer(toy, dataclasses.replace(base, collect=collect))
+    run.run()
+    terminals = 0
+    for buffer in run.replay.buffers:
+        low = buffer.observation[..., 2] < -0.4  # the toy's third coordinate stands for the pelvis
+        assert np.array_equal(buffer.terminal, buffer.last & low)
+        terminals += int(buffer.terminal.sum())
+    assert terminals > 0
+
+
+def test_exploration_noise_grows_over_the_rows_of_a_task_by_its_spread(toy, tmp_path, monkeypatch):
+    base = toy.tiny(tmp_path)
+    collect = dataclasses.replace(base.collect, envs_per_task=3, noise=0.06, noise_spread=3.0,
+                                  noise_end=0.06)  # fmt: skip
+    run = trainer(toy, dataclasses.replace(base, collect=collect))
+    still = type("Result", (), {"action": torch.zeros(9, 3)})
+    monkeypatch.setattr(module, "plan", lambda *_: still)
+    run.rng, run.generator = np.random.default_rng(0), None
+    run.observation = np.zeros((9, 3), np.float32)
+    action = np.stack([run._planned_action() for _ in range(4000)])
+    expected = np.tile([0.02, 0.06, 0.18], 3)  # 0.06 / 3, 0.06, 0.06 * 3 for each task
+    assert np.allclose(action.std(axis=(0, 2)), expected, rtol=0.05)
+
+
 def test_every_batch_holds_every_task_equally(toy, tmp_path, monkeypatch):
     run = trainer(toy, toy.tiny(tmp_path))
     update, counts = run.learner.update, []
