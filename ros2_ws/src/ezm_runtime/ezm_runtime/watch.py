@@ -28,27 +28,23 @@ CLEANUP = Transition.TRANSITION_CLEANUP
 
 
 class Flow:
-    """How often something arrives, gaps longer than `pause` seconds left out."""
+    """How often something arrives."""
 
-    def __init__(self, pause: float = 0.5) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.seconds = 0.0
-        self.last: Any = None
-        self._pause = pause
-        self._at = -float("inf")
+        self._first = self._last = 0.0  # monotonic s
 
-    def note(self, message: Any = None) -> None:
+    def note(self) -> None:
         """Count one arrival."""
-        now = time.monotonic()
-        if now - self._at <= self._pause:
-            self.seconds += now - self._at
-            self.count += 1
-        self._at, self.last = now, message
+        self._last = time.monotonic()
+        if self.count == 0:
+            self._first = self._last
+        self.count += 1
 
     @property
     def hz(self) -> float:
-        """Arrivals per second."""
-        return self.count / self.seconds if self.seconds else 0.0
+        """Arrivals per second between the first and the last."""
+        return (self.count - 1) / (self._last - self._first) if self.count > 1 else 0.0
 
 
 class Watch:
@@ -58,7 +54,7 @@ class Watch:
         self.node: Node = rclpy.create_node(name)
         self.executor = make_executor()
         self.executor.add_node(self.node)
-        self.joints, self.targets = Flow(), Flow()  # while the mode is POLICY
+        self.joints, self.targets = Flow(), Flow()  # since POLICY was reached
         self.joints_total = self.targets_total = 0
         self.record: dict[str, Any] = {}  # the newest ~/state
         self.policy_since: float | None = None  # monotonic s of the first POLICY record
@@ -115,13 +111,13 @@ class Watch:
 
     def _on_joints(self, message: JointState) -> None:
         self.joints_total += 1
-        if self.mode == "POLICY":
-            self.joints.note(message)
+        if self.policy_since is not None:
+            self.joints.note()
 
     def _on_targets(self, message: JointState) -> None:
         self.targets_total += 1
-        if self.mode == "POLICY":
-            self.targets.note(message)
+        if self.policy_since is not None:
+            self.targets.note()
 
     def _on_state(self, message: String) -> None:
         self.record = json.loads(message.data)
