@@ -21,7 +21,7 @@ from runtime.modes import Mode
 from runtime.observation import Memory, observe, remember
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
 from runtime.processes import RobotProcess
-from runtime.realtime import ask_for_realtime
+from runtime.realtime import CONTROL, ask_for_realtime
 from runtime.spec import PolicySpec
 from runtime.state import Command, JointTargets, RobotState, state_from_generalized
 
@@ -58,7 +58,6 @@ class Books:
 def paced(name: str, tick: Callable[[], tuple[float, ...]], period: float, seconds: float) -> Books:
     """Call `tick` on absolute deadlines; late periods are skipped and counted."""
     books = Books(name)
-    ask_for_realtime(40)
     begin = deadline = time.perf_counter() + period
     while deadline - begin < seconds:
         pause = deadline - time.perf_counter()
@@ -180,6 +179,7 @@ def measure(config: BenchConfig, policy: Policy) -> list[Books]:
     still = state_from_generalized(qpos, np.zeros(25))
     plain = plain_tick(config.policy, policy.spec, lambda: still)
     books = [sleeping("plain", plain, dt, config.seconds)]  # first: ours asks for SCHED_FIFO
+    ask_for_realtime(CONTROL)
     tick = our_tick(policy, command, lambda: still, lambda targets: None)
     books.append(paced("ours", tick, dt, config.seconds))
     if config.wire:

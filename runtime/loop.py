@@ -18,7 +18,7 @@ from runtime.link import LinkError, Reading
 from runtime.modes import Mode
 from runtime.observation import Memory, observe, remember
 from runtime.policy import Policy
-from runtime.realtime import ask_for_realtime
+from runtime.realtime import CONTROL, ask_for_realtime
 from runtime.state import Command, JointTargets, RobotState
 
 STATE_TIMEOUT = 0.1  # s, an older state is not worth an action
@@ -185,7 +185,7 @@ class ControlLoop:
         except LinkError as error:
             self.error = str(error)
             return
-        self.realtime = ask_for_realtime(40)
+        self.realtime = ask_for_realtime(CONTROL)
         deadline = time.monotonic() + self.period
         self.reset_stats()
         while not self._stop.is_set():

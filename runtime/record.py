@@ -21,6 +21,7 @@ import numpy as np
 from runtime import h1
 from runtime.cli import parse_or_exit
 from runtime.listen import Ending, ListenConfig, coordinates, readings
+from runtime.realtime import relax
 
 BACKENDS = ("egl", "osmesa")
 
@@ -107,6 +108,7 @@ def write(images: Iterable[np.ndarray], path: Path, fps: int) -> int:
 def main() -> None:
     """Collect, then draw."""
     config = parse_or_exit(RecordConfig(), sys.argv[1:], "runtime.record", __doc__ or "")
+    relax()
     frames = collect(config, Ending(config.parent))
     if not frames:
         sys.exit(f"runtime.record: heard nothing to film at {config.endpoint}")

@@ -27,7 +27,7 @@ from runtime.keys import KeyFileError
 from runtime.link import LinkError
 from runtime.modes import STIFF, Mode, ModeConfig, ModeMachine, Setpoints
 from runtime.publisher import StatePublisher
-from runtime.realtime import ask_for_realtime
+from runtime.realtime import ROBOT, ask_for_realtime, relax
 from runtime.robot import Robot, RobotError
 from runtime.server_link import Request, RobotServerLink
 from runtime.state import JointTargets, RobotState
@@ -259,13 +259,16 @@ def main() -> None:
     if config.robot != "mujoco" and (config.modes.autostart or config.modes.auto_reset):
         sys.exit("runtime.server: modes.autostart and modes.auto_reset are for simulation only")
     stopping = Stopping(config.parent)
+    realtime = config.realtime and ask_for_realtime(ROBOT)
+    if not config.realtime:
+        relax()
     try:
         link = RobotServerLink(config.endpoint, key_dir=config.keys)
         robot = open_robot(config)
     except (LinkError, RobotError, KeyFileError, ConfigError) as error:
         sys.exit(f"runtime.server: {error}")
     server = RobotServer(robot, link, config)
-    server.realtime = config.realtime and ask_for_realtime(50)
+    server.realtime = realtime
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -24,6 +24,7 @@ from runtime.modes import Mode
 from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, load_policy
 from runtime.processes import RobotProcess
+from runtime.realtime import REST, ask_for_realtime
 from runtime.spec import SpecError
 from runtime.state import Command
 
@@ -84,6 +85,7 @@ def _load(config: RunConfig) -> Policy:
 def _with_robot(config: RunConfig, policy: Policy) -> int:
     """Start the processes around one drive, and end them whatever happens in it."""
     words = [f"task={config.task}", *filter(None, config.server.split(","))]
+    ask_for_realtime(REST)
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(RobotProcess(config.robot, *words))
         client = RobotClient(process.endpoint, "runtime/run.py")

@@ -12,6 +12,7 @@ import time
 from runtime import h1
 from runtime.cli import parse_or_exit
 from runtime.listen import Ending, ListenConfig, coordinates, readings
+from runtime.realtime import relax
 
 FPS = 50.0
 
@@ -19,6 +20,7 @@ FPS = 50.0
 def main() -> None:
     """Open the window and follow the robot until the end."""
     config = parse_or_exit(ListenConfig(), sys.argv[1:], "runtime.viewer", __doc__ or "")
+    relax()
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         sys.exit("runtime.viewer: no display here; VIDEO=out.mp4 makes a film without one")
     import mujoco
