@@ -80,7 +80,7 @@ def tiny(out, **changes) -> TrainConfig:
         tasks=tuple(GOALS),
         out=str(out),
         updates=12,
-        update_ratio=0.08,
+        update_ratio=0.15,
         segment=4,
         evaluate_every=12,
         evaluate_episodes=2,
