@@ -104,6 +104,9 @@ def _finite(row: np.ndarray) -> bool:
     return bool(np.isfinite(row).all())
 
 
+Tick = tuple[float, Reading, JointTargets | None]  # monotonic s, what was read, what was sent
+
+
 class ControlLoop:
     """Paces a Ticker at the policy's control rate. Change `command` at any time."""
 
@@ -113,6 +116,7 @@ class ControlLoop:
         self.reading: Reading | None = None
         self.targets: JointTargets | None = None
         self.error = ""
+        self.history: deque[Tick] | None = None  # every tick, for whoever sets it
         self.realtime = False  # the thread runs under SCHED_FIFO
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -200,6 +204,8 @@ class ControlLoop:
             self._last = deadline
             stamp = woke if self.reading is None else self.reading.state.stamp
             self._books.append((now - woke, woke - deadline, now - stamp))
+            if self.reading is not None and self.history is not None:
+                self.history.append((woke, self.reading, self.targets))
             missed = max(0, int((now - deadline) / self.period))  # skipped, never caught up
             self._misses += missed
             deadline += (1 + missed) * self.period

@@ -6,6 +6,7 @@ from rclpy.executors import Executor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+COUNTED = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)  # who counts, queues
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

@@ -12,6 +12,7 @@ import math
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -34,7 +36,7 @@ from ezm_runtime.graph import LATCHED, SENSOR, make_executor
 from ezm_runtime.lifeline import alive
 from ezm_runtime.parameters import PARAMETERS
 from runtime.link import LinkError, Reading, RobotClient
-from runtime.loop import ControlLoop
+from runtime.loop import ControlLoop, Tick
 from runtime.modes import Mode
 from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
@@ -59,7 +61,7 @@ class PolicyNode(LifecycleNode):
         self.loop: ControlLoop | None = None
         self._wanted: tuple[str, float] = (self._get("task"), self._get("heading"))
         self._turn, self._turn_until = 0.0, 0.0  # rad/s, monotonic s
-        self._published = -1
+        self._history: deque[Tick] = deque(maxlen=50)
         self._counting = False
         self._persist = False  # simulation: back to POLICY after the guard has damped the robot
         self._state_out = self.create_publisher(String, "~/state", LATCHED)
@@ -112,6 +114,8 @@ class PolicyNode(LifecycleNode):
             self.client.release()
             return FAILURE
         self.loop = ControlLoop(self.policy, self.client, Command(*self._wanted))
+        self.loop.history = self._history
+        self._history.clear()
         self._counting = False
         self.loop.start()
         self._stream = self.create_timer(0.5 * self.policy.spec.control_dt, self._publish)
@@ -247,22 +251,21 @@ class PolicyNode(LifecycleNode):
     # what goes out
 
     def _publish(self) -> None:
-        """Publish what the loop read and sent last, once."""
-        loop = self.loop
-        if loop is None or loop.reading is None or loop.reading.seq == self._published:
-            return
-        self._published = loop.reading.seq
-        if loop.reading.mode is Mode.POLICY and not self._counting:
-            loop.reset_stats()  # what is reported is the policy's time, not the way to it
-            self._counting = True
-        stamp = self.get_clock().now().to_msg()
-        self._joints_out.publish(convert.joint_state_message(loop.reading.state, stamp))
-        self._imu_out.publish(convert.imu_message(loop.reading.state, stamp))
-        if loop.targets is not None:
-            self._targets_out.publish(convert.targets_message(loop.targets, stamp))
-        if self._turn and time.monotonic() < self._turn_until and self.policy is not None:
-            turned = self._wanted[1] + self._turn * self.policy.spec.control_dt
-            self._head(turned)
+        """Publish what the loop read and sent since the last time, oldest first."""
+        loop, history = self.loop, self._history
+        while loop is not None and history:
+            when, reading, targets = history.popleft()
+            if reading.mode is Mode.POLICY and not self._counting:
+                loop.reset_stats()  # what is reported is the policy's time, not the way to it
+                self._counting = True
+            age = Duration(seconds=time.monotonic() - when)
+            stamp = (self.get_clock().now() - age).to_msg()
+            self._joints_out.publish(convert.joint_state_message(reading.state, stamp))
+            self._imu_out.publish(convert.imu_message(reading.state, stamp))
+            if targets is not None:
+                self._targets_out.publish(convert.targets_message(targets, stamp))
+            if self._turn and time.monotonic() < self._turn_until:
+                self._head(self._wanted[1] + self._turn * loop.period)
 
     def _report(self) -> None:
         """Publish ~/state; end if the robot process, the loop or the parent has."""

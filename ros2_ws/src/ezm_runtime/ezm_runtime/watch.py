@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from ezm_runtime.describe import NODE_NAME
-from ezm_runtime.graph import LATCHED, SENSOR, make_executor
+from ezm_runtime.graph import COUNTED, LATCHED, make_executor
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
@@ -59,9 +59,9 @@ class Watch:
         self.record: dict[str, Any] = {}  # the newest ~/state
         self.policy_since: float | None = None  # monotonic s of the first POLICY record
         prefix = f"/{node_name}"
-        self.node.create_subscription(JointState, "/joint_states", self._on_joints, SENSOR)
+        self.node.create_subscription(JointState, "/joint_states", self._on_joints, COUNTED)
         self.node.create_subscription(
-            JointState, f"{prefix}/joint_targets", self._on_targets, SENSOR
+            JointState, f"{prefix}/joint_targets", self._on_targets, COUNTED
         )
         self.node.create_subscription(String, f"{prefix}/state", self._on_state, LATCHED)
         self._change = self.node.create_client(ChangeState, f"{prefix}/change_state")
