@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
@@ -171,10 +172,30 @@ class TrainConfig:
             raise ConfigError(
                 f"evaluate_every={self.evaluate_every} is no multiple of segment={self.segment}"
             )
-        if self.targets.policy_target not in ("best", "weighted"):
+        for key, allowed in _CHOICES.items():
+            section, name = key.split(".")
+            value = getattr(getattr(self, section), name)
+            if value not in allowed:
+                raise ConfigError(f"{key}={value!r}; there are {', '.join(allowed)}")
+        positions = self.targets.unroll + 1
+        if not 1 <= self.targets.reanalyse_positions <= positions:
             raise ConfigError(
-                f"targets.policy_target={self.targets.policy_target!r}; there are best, weighted"
+                f"targets.reanalyse_positions={self.targets.reanalyse_positions} is not in "
+                f"1..{positions}, the positions of targets.unroll={self.targets.unroll}"
             )
+        if not self.tasks or self.optim.batch < len(self.tasks):
+            raise ConfigError(
+                f"optim.batch={self.optim.batch} gives no sample to each of tasks={self.tasks}"
+            )
+
+
+_CHOICES = {
+    "targets.policy_target": ("best", "weighted"),
+    "targets.value_reduce": ("min2", "mean"),
+    "loss.entropy_mode": ("as-released", "off", "bonus"),
+    "model.head_norm": ("batch", "layer"),
+    "model.support": ("h", "linear"),
+}
 
 
 _MEDIUM = ("stand", "walk", "run", "stair", "crawl", "pole", "slide", "hurdle", "maze")
@@ -297,6 +318,9 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     return rebuild(TrainConfig, values)
 
 
+_YAML_BOOLEAN = re.compile(r"=(on|off|yes|no)$", re.IGNORECASE)  # words, until a field is a bool
+
+
 def load_config(arguments: list[str]) -> TrainConfig:
     """Build the configuration from `key=value` words, e.g. `preset=debug optim.lr=1e-3`."""
     return choose(arguments, PRESETS, "h1_small")
@@ -311,7 +335,7 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
     for word in arguments:
         if "=" not in word:
             raise ConfigError(f"{word!r} is not key=value")
-    cli = OmegaConf.from_dotlist(arguments)
+    cli = OmegaConf.from_dotlist([_YAML_BOOLEAN.sub(r"='\1'", word) for word in arguments])
     preset = cli.get("preset", default)
     if preset not in presets:
         raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")

@@ -41,6 +41,13 @@ def test_tuples_stay_tuples():
     assert config.collect.delay_substeps == (0, 3)
 
 
+def test_off_is_a_word_where_a_word_is_wanted_and_false_where_a_truth_is():
+    config = load_config(["preset=hb_medium", "loss.entropy_mode=off", "collect.terminate=yes"])
+    assert config.loss.entropy_mode == "off"
+    assert config.collect.terminate is True
+    assert load_config(["collect.terminate=off"]).collect.terminate is False
+
+
 @pytest.mark.parametrize(
     ("word", "match"),
     [
@@ -52,6 +59,13 @@ def test_tuples_stay_tuples():
         ("seed", "'seed' is not key=value"),
         ("preset=h1_smal", r"unknown preset 'h1_smal'; there are \['debug', 'h1_small'"),
         ("targets.policy_target=mode", "'mode'; there are best, weighted"),
+        ("targets.value_reduce=max", "'max'; there are min2, mean"),
+        ("loss.entropy_mode=on", "'on'; there are as-released, off, bonus"),
+        ("model.head_norm=group", "'group'; there are batch, layer"),
+        ("model.support=log", "'log'; there are h, linear"),
+        ("targets.reanalyse_positions=9", "reanalyse_positions=9 is not in 1..3"),
+        ("optim.batch=1", "batch=1 gives no sample to each"),
+        ("tasks=[]", "no sample to each of tasks=\\(\\)"),
         ("search.simulations=2", "simulations=2 is less than the .* root candidates"),
         ("segment=3000", "evaluate_every=.* is no multiple of segment=3000"),
     ],
