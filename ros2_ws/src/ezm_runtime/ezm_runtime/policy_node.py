@@ -21,7 +21,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -258,8 +257,8 @@ class PolicyNode(LifecycleNode):
             if reading.mode is Mode.POLICY and not self._counting:
                 loop.reset_stats()  # what is reported is the policy's time, not the way to it
                 self._counting = True
-            age = Duration(seconds=time.monotonic() - when)
-            stamp = (self.get_clock().now() - age).to_msg()
+            age = time.monotonic() - when
+            stamp = convert.time_message(self.get_clock().now().nanoseconds * 1e-9 - age)
             self._joints_out.publish(convert.joint_state_message(reading.state, stamp))
             self._imu_out.publish(convert.imu_message(reading.state, stamp))
             if targets is not None:
