@@ -86,12 +86,13 @@ def _with_robot(config: RunConfig, policy: Policy) -> int:
     """Start the processes around one drive, and end them whatever happens in it."""
     words = [f"task={config.task}", *filter(None, config.server.split(","))]
     ask_for_realtime(REST)
+    helpers: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
+        stack.callback(_end_helpers, helpers)  # last: the film is drawn when the robot is safe
         process = stack.enter_context(RobotProcess(config.robot, *words))
         client = RobotClient(process.endpoint, "runtime/run.py")
         stack.callback(client.close)
-        for helper in _helpers(config, process.endpoint):
-            stack.callback(_end_helper, helper)
+        helpers += _helpers(config, process.endpoint)
         stack.callback(client.request_mode, Mode.DAMPING)
         loop = ControlLoop(policy, client, Command(config.task, config.heading))
         stack.callback(loop.stop)
@@ -243,13 +244,20 @@ def _helpers(config: RunConfig, endpoint: str) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def _end_helper(helper: subprocess.Popen[bytes]) -> None:
-    if helper.poll() is None:
-        helper.send_signal(signal.SIGINT)
+def _end_helpers(helpers: list[subprocess.Popen[bytes]]) -> None:
+    """Let the film be drawn; Ctrl-C, now an ordinary one again, leaves it."""
+    if not helpers:
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        helper.wait(FILM_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        helper.kill()
+        for helper in helpers:
+            if helper.poll() is None:
+                helper.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                helper.wait(FILM_TIMEOUT)
+    finally:
+        for helper in helpers:
+            helper.kill()
 
 
 @contextlib.contextmanager
