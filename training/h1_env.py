@@ -75,7 +75,7 @@ class H1Env:
         self.obs_dim = observation_size(tasks)
         self.terminate = terminate
         self.max_steps = np.broadcast_to(np.asarray(max_steps, dtype=np.int64), (self.num_envs,))
-        self.generators = _generators(seed, self.num_envs)
+        self.generators = row_generators(seed, self.num_envs)
         # Draw goals and places. Upstream takes those from numpy's global generator; so may a caller
         # who puts a RandomState here.
         self.placers: list[np.random.Generator | np.random.RandomState] = [*self.generators]
@@ -247,7 +247,8 @@ class H1Env:
         )
 
 
-def _generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:
+def row_generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:
+    """Return a generator of its own for every row; see `H1Env`."""
     if isinstance(seed, (int, np.integer)):
         return [np.random.default_rng([int(seed), row]) for row in range(rows)]
     if len(seed) != rows:

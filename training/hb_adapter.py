@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
-from training.h1_env import Float32, Step
+from training.h1_env import Float32, Step, row_generators
 
 Result = tuple[np.ndarray, float, bool, dict[str, Any]]
 
@@ -38,10 +38,11 @@ def load_package() -> Any:
     Raises:
         MissingPackageError: the package or what it needs is not installed.
     """
-    if importlib.util.find_spec("jax") is None and "jax" not in sys.modules:
-        jax, jnp = types.ModuleType("jax"), types.ModuleType("jax.numpy")
-        vars(jax)["numpy"] = jnp
-        sys.modules |= {"jax": jax, "jax.numpy": jnp}
+    stand_in: dict[str, types.ModuleType] = {}
+    if "jax" not in sys.modules and importlib.util.find_spec("jax") is None:
+        stand_in = {name: types.ModuleType(name) for name in ("jax", "jax.numpy")}
+        vars(stand_in["jax"])["numpy"] = stand_in["jax.numpy"]
+    sys.modules.update(stand_in)
     try:
         importlib.import_module("humanoid_bench")
         return importlib.import_module("gymnasium")
@@ -50,6 +51,9 @@ def load_package() -> Any:
             f"suite=real needs the humanoid_bench package, which does not import here ({error}); "
             "docs/real_humanoidbench.md says how to install it"
         ) from error
+    finally:  # others must not take it for the real one
+        for name in stand_in:
+            del sys.modules[name]
 
 
 class RealEnv:
@@ -85,6 +89,8 @@ class RealEnv:
         self.obs_dim, self.action_dim = max(self._sizes), max(self._actuators)
         self.action_mask = np.arange(self.action_dim) < np.array(self._actuators)[:, None]  # [E, A]
         self._convert = _to_benchmark(action_map, self.task_names)
+        for env, generator in zip(self.envs, row_generators(seed, self.num_envs), strict=True):
+            env.np_random = generator
         self._seeds: list[int | None] = [*_seeds(seed, self.num_envs)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._obs = np.zeros((self.num_envs, self.obs_dim), dtype=np.float32)
@@ -94,8 +100,8 @@ class RealEnv:
     def reset(self, rows: np.ndarray | None = None) -> Float32:
         """Begin a new episode in the given rows (mask or indices) and return all rows' obs [E, O].
 
-        A row's first reset is seeded, and numpy's global generator with it, which the package uses
-        for goals and places; later resets go on from there.
+        Rows begin as H1Env's do for the same seed. Goals and places the package takes from numpy's
+        global generator, which a row's first reset seeds.
         """
         indices = np.arange(self.num_envs) if rows is None else np.asarray(rows)
         if indices.dtype == bool:
@@ -104,7 +110,7 @@ class RealEnv:
             seed, self._seeds[row] = self._seeds[row], None
             if seed is not None:
                 np.random.seed(seed)
-            self._obs[row, : self._sizes[row]] = self.envs[row].reset(seed=seed)[0]
+            self._obs[row, : self._sizes[row]] = self.envs[row].reset()[0]
         self._steps[indices] = 0
         return self._obs.copy()
 
@@ -166,8 +172,6 @@ def _seeds(seed: int | Sequence[int], rows: int) -> list[int]:
     if isinstance(seed, (int, np.integer)):
         sequences = [np.random.SeedSequence([int(seed), row]) for row in range(rows)]
         return [int(sequence.generate_state(1)[0]) for sequence in sequences]
-    if len(seed) != rows:
-        raise ValueError(f"{len(seed)} seeds given for {rows} rows")
     return [int(entry) for entry in seed]
 
 

@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 
 from training.config import ConfigError, choose, describe
 from training.h1_env import H1Env
+from training.physics import MUJOCO
 from training.tasks import TASKS
 
 Arrays = dict[str, NDArray]
 Errors = dict[str, float]
 
 # MuJoCo 3.13 generates plane-mesh contacts differently, with the original's own meshes as well.
-SLACK = 10.0 if tuple(map(int, mujoco.__version__.split(".")[:2])) >= (3, 13) else 1.0
+SLACK = 10.0 if MUJOCO >= (3, 13) else 1.0
 TOLERANCE: Errors = {
     "state": 1e-6,
     "state_terminated": 0.0,  # states that end here and not there, or the reverse

@@ -25,6 +25,7 @@ from training.scenes import SCENES, Body, Geom, Scene
 
 Array = NDArray[np.float64]
 
+MUJOCO = tuple(int(part) for part in mujoco.__version__.split(".")[:2])
 SUBSTEPS = 10
 NUM_QPOS, NUM_QVEL = 26, 25  # of the robot; things in the scene come behind it
 RESET_NOISE = 0.01  # m, rad, and per quaternion component
@@ -66,16 +67,25 @@ def build_model(scene: str = "floor", *, visual: bool = False) -> mujoco.MjModel
         for sensor in list(sensors):
             if sensor.get("name", "").startswith("imu_") and sensor.tag != "framepos":
                 sensors.remove(sensor)
+    if MUJOCO < (3, 3):
+        _forget_ccd(root)
     model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
     for name, column in _FIRST_COLUMN.items():
         if model.sensor(name).adr[0] != column:
             raise ValueError(
                 f"sensor {name} of h1.xml begins at {model.sensor(name).adr[0]}, expected {column}"
             )
-    model.opt.disableflags |= int(
-        mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    )  # a diverged row is reported, not hidden
+    # A diverged row is reported, not hidden (before 3.2 MuJoCo always resets it).
+    model.opt.disableflags |= int(getattr(mujoco.mjtDisableBit, "mjDSBL_AUTORESET", 0))
     return model
+
+
+def _forget_ccd(root: ElementTree.Element) -> None:
+    """Leave out choices that MuJoCo before 3.3 did not offer; it knew only what they choose."""
+    option = _child(root, "option")
+    for name in [name for name in option.attrib if name.startswith("ccd_")]:
+        del option.attrib[name]
+    option.remove(_child(option, "flag"))
 
 
 def _furnish(root: ElementTree.Element, scene: Scene) -> None:
