@@ -234,6 +234,16 @@ def test_dead_positions_and_stale_policies_change_nothing():
         assert torch.allclose(before[name], after[name], atol=1e-5), name
 
 
+def test_the_normaliser_absorbs_every_living_frame_once_and_no_dead_one():
+    batch = batch_of()
+    dead = torch.where(batch.step_mask.unsqueeze(-1), batch.observation, 1e6)
+    learner = Learner(build(), CONFIG)
+    learner.update(dataclasses.replace(batch, observation=dead))
+    frames = batch.observation[batch.step_mask]
+    assert learner.model.obs_norm.count == 1000.0 + len(frames)
+    assert torch.allclose(learner.model.obs_norm.mean, frames.sum(0) / (1000.0 + len(frames)))
+
+
 def test_the_loss_is_the_weighted_mean_over_samples_divided_by_the_unroll():
     learner, batch = Learner(build(), CONFIG), batch_of()
     metrics, error = learner.update(batch)

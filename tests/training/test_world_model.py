@@ -121,7 +121,7 @@ def test_task_embeddings_stay_inside_the_unit_ball_whatever_the_weights():
 
 def test_task_embeddings_start_inside_the_ball_so_that_their_gradient_is_whole():
     model = WorldModel(ModelConfig(), 51, [19] * 9)
-    assert float(model.task_embedding.weight.norm(dim=-1).max()) <= 1.0 + 1e-5
+    assert model.task_embedding.weight.norm(dim=-1).max().item() <= 1.0 + 1e-5
 
 
 def test_the_task_changes_every_answer():
