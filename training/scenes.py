@@ -100,7 +100,7 @@ def _hurdle() -> Scene:
     return Scene(
         geoms=(*bars, *walls, *frames),
         touches=tuple(Touch(wall.name) for wall in walls),
-        camera=((4.5, 0.0, 0.7), (155.0, -22.0), 9.5),
+        camera=((4.0, 0.0, 0.5), (140.0, -20.0), 8.0),
     )
 
 
@@ -198,7 +198,7 @@ def _balance(free: bool) -> Scene:
 
 
 def _stair() -> Scene:
-    grey = (0.8, 0.8, 0.83, 1.0)
+    grey = (0.5, 0.5, 0.52, 1.0)  # darker than upstream, whose light is weaker
     walls = (
         box((15.5, 0.1, 2.0), (13.5, -5.05, 2.0)),
         box((15.5, 0.1, 2.0), (13.5, 5.05, 2.0)),
@@ -214,7 +214,7 @@ def _stair() -> Scene:
         for k in range(4)
         for layer in range(5)
     ]
-    return Scene(geoms=(*walls, *layers), camera=((2.5, 0.0, 0.8), (115.0, -14.0), 8.0))
+    return Scene(geoms=(*walls, *layers), camera=((2.0, 0.0, 0.8), (130.0, -14.0), 7.5))
 
 
 def _slide() -> Scene:
@@ -231,7 +231,7 @@ def _slide() -> Scene:
     return Scene(
         geoms=(*walls, *ridges),
         meshes=(("slide", prism),),
-        camera=((3.5, 0.0, 0.8), (115.0, -14.0), 10.0),
+        camera=((3.5, 0.0, 0.7), (105.0, -16.0), 10.0),
     )
 
 
