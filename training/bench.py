@@ -1,7 +1,8 @@
 """How fast the parts of training are, measured side by side: `python training/bench.py what=env`.
 
 Every row of the table is measured in turn, `rounds` times over, so that a busy machine slows all of
-them alike; the figure is the median. The last line is the table as JSON.
+them alike; the figure is the median. On a busy machine compare the rates per CPU time. The last
+line is the table as JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import numpy as np
 from training.config import ConfigError, choose, describe
 from training.gym_env import H1Gym
 from training.h1_env import H1Env
+from training.hb_adapter import MissingPackageError, RealEnv
 from training.physics import SUBSTEPS
 from training.tasks import TASK_SETS
+
+Rates = dict[str, tuple[float, float]]  # part -> units per second: of the clock, of CPU time
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class BenchConfig:
     what: str = "env"
     task_set: str = "h1_small"
     envs: int = 24  # rows of the batched environment
-    threads: int = 1
+    threads: int = 0  # the largest number to measure, beside 1 and 2; 0: all cores
     steps: int = 60  # batched steps per round
     rounds: int = 5
     seed: int = 0
@@ -44,65 +48,98 @@ def _policy(config: BenchConfig) -> np.ndarray:
     return noise.clip(-1, 1).astype(np.float32)
 
 
-def bench_env(config: BenchConfig) -> dict[str, float]:
-    """Return environment steps per second: batched, one Gymnasium environment, and bare mj_step."""
+def bench_env(config: BenchConfig) -> Rates:
+    """Return environment steps per second of the batch, of one environment, of bare mj_step.
+
+    The batch on 1, 2 and `threads` threads, the rest on one; the real package if it imports.
+    """
     names = TASK_SETS[config.task_set]
     tasks = [names[row % len(names)] for row in range(config.envs)]
-    options = {"action_map": "home", "threads": config.threads}
-    batch = H1Env(tasks, seed=config.seed, **options)
-    bare = H1Env(tasks, seed=config.seed, **options)
-    single = H1Gym(tasks[0], action_map="home")
     actions = _policy(config)
-
-    def batched() -> int:
-        batch.reset()
-        for action in actions:
-            step = batch.step(action)
-            if step.terminated.any():
-                batch.reset(step.terminated)
-        return actions.shape[0] * config.envs
-
-    def one_by_one() -> int:
-        steps = actions.shape[0] * config.envs // 4  # a quarter is enough
-        single.reset()
-        for action in actions.reshape(-1, 19)[:steps]:
-            if single.step(action)[2]:
-                single.reset()
-        return steps
-
-    def bare_physics() -> int:
-        bare.reset()
-        model, rows = bare.physics.models[0], bare.physics.data
-        for targets in bare.control(actions):
-            for row, data in enumerate(rows):
-                data.ctrl[:] = targets[row]
-                mujoco.mj_step(model, data, SUBSTEPS)  # type: ignore[attr-defined]
-            down = np.array([data.qpos[2] < 0.2 for data in rows])
-            if down.any():
-                bare.reset(down)
-        return actions.shape[0] * config.envs
-
-    rates = measure(
-        {"batched": batched, "one environment": one_by_one, "bare mj_step": bare_physics},
-        config.rounds,
-    )
-    batch.close()
-    bare.close()
+    counts = sorted({1, 2, config.threads or os.cpu_count() or 1})
+    batches = {count: H1Env(tasks, seed=config.seed, action_map="home", threads=count)
+               for count in counts}  # fmt: skip
+    bare = H1Env(tasks, seed=config.seed, action_map="home")
+    parts = {
+        "batched" if count == 1 else f"batched, {count} threads": _batched(batch, actions)
+        for count, batch in batches.items()
+    }
+    parts["one environment"] = _one_by_one(H1Gym(tasks[0], action_map="home"), actions)
+    parts["bare mj_step"] = _bare(bare, actions)
+    try:
+        real = RealEnv([tasks[0]], seed=config.seed, action_map="home")
+    except MissingPackageError as error:
+        print(f"not measured: {error}", file=sys.stderr)
+    else:
+        parts["real humanoid_bench"] = _batched(
+            real, actions[: len(actions) // 4 + 1, :1], config.envs
+        )
+    rates = measure(parts, config.rounds)
+    for env in (*batches.values(), bare):
+        env.close()
     return rates
 
 
-def measure(parts: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Run all parts in turn; return each one's median rate in units per second."""
-    rates: dict[str, list[float]] = {name: [] for name in parts}
+def _batched(env: H1Env | RealEnv, actions: np.ndarray, times: int = 1) -> Callable[[], int]:
+    """Return a part that plays actions [T, E, 19], `times` over, and resets who has fallen."""
+
+    def play() -> int:
+        env.reset()
+        for _ in range(times):
+            for action in actions:
+                step = env.step(action)
+                if step.terminated.any():
+                    env.reset(step.terminated)
+        return times * actions.shape[0] * actions.shape[1]
+
+    return play
+
+
+def _one_by_one(env: H1Gym, actions: np.ndarray) -> Callable[[], int]:
+    """Return a part that plays a quarter of all actions on one environment."""
+
+    def play() -> int:
+        own = actions.reshape(-1, 19)[: actions.shape[0] * actions.shape[1] // 4]
+        env.reset()
+        for action in own:
+            if env.step(action)[2]:
+                env.reset()
+        return len(own)
+
+    return play
+
+
+def _bare(env: H1Env, actions: np.ndarray) -> Callable[[], int]:
+    """Return a part that does nothing but physics, on the models and from the starts of `env`."""
+
+    def play() -> int:
+        env.reset()
+        for targets in env.control(actions):
+            for row, data in enumerate(env.physics.data):
+                data.ctrl[:] = targets[row]
+                mujoco.mj_step(env.physics.models[row], data, SUBSTEPS)  # type: ignore[attr-defined]
+            down = np.array([data.qpos[2] < 0.2 for data in env.physics.data])
+            if down.any():
+                env.reset(down)
+        return actions.shape[0] * actions.shape[1]
+
+    return play
+
+
+def measure(parts: dict[str, Callable[[], int]], rounds: int) -> Rates:
+    """Run all parts in turn; return each one's median rates in units per second."""
+    wall: dict[str, list[float]] = {name: [] for name in parts}
+    cpu: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds):
         for name, part in parts.items():
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             units = part()
-            rates[name].append(units / (time.perf_counter() - begin))
-    return {name: float(np.median(values)) for name, values in rates.items()}
+            wall[name].append(units / (time.perf_counter() - begin))
+            cpu[name].append(units / (time.process_time() - used))
+    return {name: (float(np.median(wall[name])), float(np.median(cpu[name]))) for name in parts}
 
 
-BENCHES: dict[str, Callable[[BenchConfig], dict[str, float]]] = {"env": bench_env}
+BENCHES: dict[str, Callable[[BenchConfig], Rates]] = {"env": bench_env}
 
 
 def main() -> int:
@@ -121,10 +158,15 @@ def main() -> int:
         print(__doc__, *describe(config), sep="\n")
         return 0
     rates = BENCHES[config.what](config)
-    for name, rate in rates.items():
-        print(f"{name:>20s} {rate:10.0f} steps/s")
+    for name, (wall, cpu) in rates.items():
+        print(f"{name:>20s} {wall:10.0f} steps/s {cpu:10.0f} steps per second of CPU time")
+    walls, cpus = ({name: rate[i] for name, rate in rates.items()} for i in (0, 1))
     machine = {"mujoco": mujoco.__version__, "cores": os.cpu_count()}
-    print(json.dumps({**dataclasses.asdict(config), **machine, "steps_per_s": rates}))
+    print(
+        json.dumps(
+            {**dataclasses.asdict(config), **machine, "steps_per_s": walls, "steps_per_cpu_s": cpus}
+        )
+    )
     return 0
 
 
