@@ -102,10 +102,11 @@ def check_finite(targets: JointTargets) -> Finding | None:
 
 
 def check_gains(targets: JointTargets, factor: float) -> Finding | None:
-    """Find gains below 0 or above `factor` times the robot's own, and torques above the limit."""
+    """Find gains and speeds above `factor` times the robot's own, torques above its limit."""
     rows = (
         (targets.stiffness, h1.STIFFNESS),
         (targets.damping, h1.DAMPING),
+        (np.abs(targets.velocity), h1.VELOCITY_LIMIT),
         (np.abs(targets.torque) * factor, h1.TORQUE_LIMIT),
     )
     for row, usual in rows:
@@ -155,24 +156,24 @@ def limit_rate(
 
 def clamp_torque(
     targets: JointTargets, state: RobotState, factor: float
-) -> tuple[np.ndarray, Finding | None]:
-    """Move q* so that |kp (q* - q) + kd (dq* - dq) + tau| stays within the drive's limit.
+) -> tuple[np.ndarray, np.ndarray, Finding | None]:
+    """Return q* [19] and tau [19] such that |kp (q* - q) + kd (dq* - dq) + tau| is within limits.
 
-    Joints without stiffness are left alone: there q* does nothing.
+    Where there is stiffness worth the name q* moves, elsewhere tau does.
     """
     limit = factor * h1.TORQUE_LIMIT
     rest = targets.damping * (targets.velocity - state.joint_velocity) + targets.torque
-    pull = targets.stiffness * (targets.position - state.joint_position)
-    torque = pull + rest
-    over = np.where(targets.stiffness > 0.0, np.abs(torque) - limit, -1.0)
+    torque = targets.stiffness * (targets.position - state.joint_position) + rest
+    over = np.abs(torque) - limit
     worst = int(over.argmax())
     if over[worst] <= 0.0:
-        return targets.position, None
+        return targets.position, targets.torque, None
     allowed = np.minimum(np.maximum(torque, -limit), limit)
-    stiffness = np.where(targets.stiffness > 0.0, targets.stiffness, 1.0)
-    moved = state.joint_position + (allowed - rest) / stiffness
-    position = np.where(over > 0.0, moved, targets.position)
-    return position, Finding("torque", abs(float(torque[worst])), float(limit[worst]), worst)
+    stiff, broken = targets.stiffness > 0.01 * h1.STIFFNESS, over > 0.0
+    moved = state.joint_position + (allowed - rest) / np.where(stiff, targets.stiffness, 1.0)
+    position = np.where(broken & stiff, moved, targets.position)
+    feed = np.where(broken & ~stiff, targets.torque + allowed - torque, targets.torque)
+    return position, feed, Finding("torque", abs(float(torque[worst])), float(limit[worst]), worst)
 
 
 def _largest(monitor: str, size: np.ndarray, limit: float, above: float) -> Finding | None:
@@ -236,7 +237,9 @@ class Guard:
             self._note(found, config.rate)
         self._previous = targets.position
         if config.torque is not Action.OFF:
-            targets.position, found = clamp_torque(targets, state, config.torque_factor)
+            targets.position, targets.torque, found = clamp_torque(
+                targets, state, config.torque_factor
+            )
             self._note(found, config.torque)
         return targets
 

@@ -67,6 +67,7 @@ def test_gains_and_torques_have_limits():
         {"damping": -0.1 * h1.DAMPING},
         {"torque": 1.1 * h1.TORQUE_LIMIT},
         {"torque": -1.1 * h1.TORQUE_LIMIT},
+        {"velocity": -3.1 * h1.VELOCITY_LIMIT},
     ):
         assert check_gains(targets_with(**change), 3.0) is not None
 
@@ -136,7 +137,8 @@ def test_the_drives_never_see_more_than_their_torque(seed, factor, feed_forward)
     wanted = targets_with(rng.uniform(h1.JOINT_LOWER, h1.JOINT_UPPER))
     if feed_forward:
         wanted.torque, wanted.velocity = rng.normal(size=19) * 10.0, rng.normal(size=19) * 5.0
-    position, found = clamp_torque(wanted, state, factor)
+    position, feed, found = clamp_torque(wanted, state, factor)
+    np.testing.assert_array_equal(feed, wanted.torque)
 
     def torque(at: np.ndarray) -> np.ndarray:
         spring = wanted.stiffness * (at - state.joint_position)
@@ -151,11 +153,15 @@ def test_the_drives_never_see_more_than_their_torque(seed, factor, feed_forward)
     assert (found is None) == bool(untouched.all())
 
 
-def test_the_torque_clamp_leaves_joints_without_stiffness_alone():
-    soft = targets_with(stiffness=np.zeros(19))
-    position, found = clamp_torque(soft, state_with(joint_velocity=np.full(19, 99.0)), 1.0)
+def test_without_stiffness_the_torque_clamp_moves_the_feed_forward():
+    soft = targets_with(stiffness=np.zeros(19), torque=np.full(19, 5.0))
+    state = state_with(joint_velocity=np.full(19, 99.0))
+    position, feed, found = clamp_torque(soft, state, 1.0)
     np.testing.assert_array_equal(position, soft.position)
-    assert found is None
+    asked = soft.damping * -99.0 + 5.0
+    clipped = np.clip(asked, -h1.TORQUE_LIMIT, h1.TORQUE_LIMIT)
+    np.testing.assert_allclose(soft.damping * -99.0 + feed, clipped)
+    assert found is not None
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runtime import frames, h1
 from runtime.frames import Kind, Verb
@@ -144,6 +146,34 @@ def test_nan_targets_are_like_none_and_never_reach_the_drives(bad):
     assert bench.server.machine.mode is Mode.DAMPING
     assert bench.server.guard.counts["finite"] > 5
     assert all(np.isfinite(targets.position).all() for targets in bench.written)
+
+
+ROW = st.lists(st.floats(width=64), min_size=19, max_size=19).map(np.array)
+GAINS = st.lists(st.floats(-1.0, 5.0), min_size=19, max_size=19).map(np.array)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROW, ROW, ROW, GAINS, GAINS, st.booleans())
+def test_no_targets_whatever_their_numbers_ask_a_drive_for_too_much(q, dq, tau, kp, kd, sane):
+    """Finite, within the drive's torque as the drive would compute it, whoever sent what."""
+    bench = Bench()
+    bench.to_policy()
+    if sane:  # likelier to be admitted
+        dq, tau = np.clip(np.nan_to_num(dq), -60, 60), np.clip(np.nan_to_num(tau), -18, 18)
+        kp, kd = np.clip(kp, 0, 3), np.clip(kd, 0, 3)
+    wild = JointTargets(9, 0.0, q, kp * h1.STIFFNESS, kd * h1.DAMPING, dq, tau)
+    bench.sending = False
+    for _ in range(3):
+        bench.link.inbox.append(wild)
+        state = bench.robot.read()
+        bench.tick()
+        given_to_drives = bench.written[-1]
+        assert given_to_drives.finite
+        stretch = given_to_drives.position - state.joint_position
+        rate = given_to_drives.velocity - state.joint_velocity
+        torque = given_to_drives.stiffness * stretch + given_to_drives.damping * rate
+        over = abs(torque + given_to_drives.torque) - h1.TORQUE_LIMIT
+        assert (over <= 1e-6).all()
 
 
 def test_a_nan_state_is_an_emergency_stop_with_finite_damping():
