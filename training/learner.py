@@ -123,7 +123,9 @@ class Learner:
         theirs = [*self.model.parameters(), *self.model.buffers()]
         pairs = list(zip(ours, theirs, strict=True))
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            [a for a, _ in floats], [b for _, b in floats], rate
+        )
         for a, b in pairs:
             if not a.is_floating_point():
                 a.copy_(b)

@@ -124,6 +124,10 @@ class Heads(nn.Module):
 class RunningNorm(nn.Module):
     """Running mean and variance of observations (Chan et al.), all of it in buffers."""
 
+    mean: Tensor  # [dim]
+    var: Tensor  # [dim]
+    count: Tensor  # []
+
     def __init__(self, dim: int, pseudo_count: float = 1e3):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))

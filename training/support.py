@@ -20,6 +20,9 @@ def unsquash(y: Tensor) -> Tensor:
 class Support(nn.Module):
     """`bins` atoms spaced evenly between low and high, in h-space or linearly."""
 
+    atoms: Tensor  # [bins], in transformed space
+    index: Tensor  # [bins]: 0, 1, 2, ...
+
     def __init__(self, low: float, high: float, bins: int, transform: str):
         super().__init__()
         if transform not in TRANSFORMS:
@@ -31,7 +34,7 @@ class Support(nn.Module):
         self.start = float(ends[0])
         self.width = float(ends[1] - ends[0]) / (bins - 1)
         atoms = torch.linspace(float(ends[0]), float(ends[1]), bins, dtype=torch.float64)
-        self.register_buffer("atoms", atoms.float(), persistent=False)  # in transformed space
+        self.register_buffer("atoms", atoms.float(), persistent=False)
         self.register_buffer("index", torch.arange(bins).float(), persistent=False)
 
     def _forward(self, x: Tensor) -> Tensor:

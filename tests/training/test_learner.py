@@ -16,7 +16,7 @@ OBS, A, U = 5, 3, 3
 CONFIG = dataclasses.replace(
     PRESETS["debug"],
     updates=100,
-    targets=TargetConfig(unroll=U),
+    targets=TargetConfig(unroll=U, reanalyse_positions=1),
     loss=LossConfig(entropy=0.0, entropy_mode="off"),
     optim=OptimConfig(ema=0.5, ema_every=2, l2=0.0),
 )
