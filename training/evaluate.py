@@ -29,6 +29,7 @@ from training.evaluation import MakeEnv, Score, evaluate, normalised
 from training.h1_env import H1Env
 from training.hb_adapter import RealEnv, load_package
 from training.tasks import TASK_SETS, task
+from training.trainer import git_sha
 
 PROTOCOLS = {"benchmark": True, "ezm": False}  # -> does the task's rule end an episode?
 SUITES: dict[str, MakeEnv] = {"ours": H1Env, "real": RealEnv}
@@ -152,6 +153,7 @@ def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> 
     """Print the table, write the file, print the line."""
     print(table(results, names))
     facts = dataclasses.asdict(config) | {"tasks": names, "mujoco": mujoco.__version__}
+    facts["commit"] = git_sha()
     scores = {
         player: {protocol: summary(entry) for protocol, entry in by.items()}
         for player, by in results.items()
