@@ -39,11 +39,11 @@ class NoiseConfig:
 class RolloutConfig:
     """Who drives the robots, where, and for how long."""
 
-    rounds: int = 8
+    rounds: int = 6
     envs_per_task: int = 16
-    steps: int = 400  # control steps per environment and round
+    steps: int = 300  # control steps per environment and round
     episode_steps: int = 1000
-    beta_rounds: int = 3  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
+    beta_rounds: int = 2  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
     delay_substeps: tuple[int, int] = (0, 3)  # a new control acts so many 2 ms ticks late
@@ -68,8 +68,8 @@ class StudentConfig:
 class FitConfig:
     """Supervised learning in action space, after every round."""
 
-    updates: int = 600
-    final_updates: int = 4000  # after the last round
+    updates: int = 300
+    final_updates: int = 3000  # after the last round
     batch: int = 512
     lr: float = 1e-3  # falls to a hundredth over the updates of a fit, by a cosine
     weight_decay: float = 1e-5
