@@ -134,8 +134,9 @@ class ActionMap:
 
 HOME_SCALE = 0.4  # of half the joint range, around the default pose
 
-# The stance map: a constant zero action stands 1.3 times longer than the home pose does, and one unit of
-# action is about as disturbing in every joint (the home map gives the hip pitch 1.13 rad, the knee 0.46).
+# The stance map: a constant zero action stands 1.3 times longer than the home pose does, and one
+# unit of action disturbs every joint about alike (the home map gives the hip pitch 1.13 rad, the
+# knee 0.46).
 _STANCE_POSE = {"hip_pitch": -0.42, "knee": 0.45, "ankle": -0.28}  # rad, the other joints 0
 _STANCE_SCALE = {"hip_yaw": 0.2, "hip_roll": 0.2, "hip_pitch": 0.5, "knee": 0.6, "ankle": 0.35}
 _STANCE_SCALE |= {"torso": 0.3, "shoulder_pitch": 0.4, "shoulder_roll": 0.4, "shoulder_yaw": 0.4}
