@@ -39,6 +39,7 @@ from runtime.loop import ControlLoop, Tick
 from runtime.modes import Mode
 from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
+from runtime.realtime import REST, ask_for_realtime
 from runtime.state import Command
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -293,6 +294,7 @@ class PolicyNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until a signal, its parent's end, or the robot's."""
+    ask_for_realtime(REST)  # before any thread is made: they inherit it
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     context = get_default_context()
     node = PolicyNode()
