@@ -112,6 +112,7 @@ class ReplayConfig:
     priority_exponent: float = 1.0
     correction_exponent: float = 1.0
     weight_floor: float = 0.1
+    task_share: tuple[float, ...] = ()  # of every batch; empty: equal, as published
     recent_share: float = 0.0  # share of every batch drawn from the newest transitions
     recent: int = 30_000  # how many of them, per task
 
@@ -145,7 +146,7 @@ class TrainConfig:
     updates: int = 220_000
     update_ratio: float = 0.2  # updates per environment step of one task (UTD), a hard constraint
     out: str = "runs/default"
-    device: str = "cpu"
+    device: str = "cpu"  # nothing else yet
     torch_threads: int = 1
     segment: int = 5000  # updates between checkpoints
     evaluate_every: int = 5000  # updates; a multiple of segment
@@ -168,6 +169,14 @@ class TrainConfig:
                 f"search.simulations={self.search.simulations} is less than the "
                 f"{self.proposals.count} root candidates of proposals.*"
             )
+        shares = self.replay.task_share
+        if shares and (len(shares) != len(self.tasks) or min(shares) <= 0):
+            raise ConfigError(
+                f"replay.task_share={list(shares)}: expected one positive number for each of "
+                f"{list(self.tasks)}"
+            )
+        if self.device != "cpu":
+            raise ConfigError(f"device={self.device!r}: training runs on the CPU so far")
         if self.evaluate_every % self.segment:
             raise ConfigError(
                 f"evaluate_every={self.evaluate_every} is no multiple of segment={self.segment}"

@@ -179,10 +179,12 @@ class Replay:
         ]
 
     def sample(self, batch: int, rng: np.random.Generator) -> Batch:
-        """Draw floor(batch / tasks) windows of every task."""
+        """Draw floor(batch / tasks) windows of every task, or as many as `task_share` says."""
         parts = []
-        for task, buffer in enumerate(self.buffers):
-            row, column, weight = buffer.sample(batch // len(self.buffers), self.config, rng)
+        shares = np.array(self.config.task_share or [1.0] * len(self.buffers))
+        counts = np.floor(batch * shares / shares.sum() + 1e-9).astype(int)
+        for task, (buffer, count) in enumerate(zip(self.buffers, counts, strict=True)):
+            row, column, weight = buffer.sample(int(count), self.config, rng)
             columns = (column[:, None] + np.arange(self.window + 1)) % buffer.columns
             rows = row[:, None]
             last = buffer.last[rows, columns]

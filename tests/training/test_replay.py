@@ -1,5 +1,7 @@
 """Replay with identifiable data: every number says which frame it belongs to."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -134,6 +136,12 @@ def test_every_batch_holds_equally_many_roots_of_every_task():
     for batch_size in (9, 30, 32):
         batch = replay.sample(batch_size, np.random.default_rng(0))
         assert np.bincount(batch.task).tolist() == [batch_size // 3] * 3
+
+
+def test_task_shares_divide_the_batch():
+    replay, _ = written(60, tasks=2, config=dataclasses.replace(UNIFORM, task_share=(1.0, 3.0)))
+    batch = replay.sample(32, np.random.default_rng(0))
+    assert np.bincount(batch.task).tolist() == [8, 24]
 
 
 def test_new_frames_get_the_largest_priority_seen_and_one_in_an_empty_buffer():
