@@ -39,11 +39,11 @@ class NoiseConfig:
 class RolloutConfig:
     """Who drives the robots, where, and for how long."""
 
-    rounds: int = 6
+    rounds: int = 10
     envs_per_task: int = 16
     steps: int = 300  # control steps per environment and round
     episode_steps: int = 1000
-    beta_rounds: int = 2  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
+    beta_rounds: int = 1  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
     delay_substeps: tuple[int, int] = (0, 3)  # a new control acts so many 2 ms ticks late

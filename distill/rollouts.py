@@ -17,7 +17,7 @@ from runtime.observation import Memory, observe, remember
 from runtime.spec import PolicySpec
 from runtime.state import Command, RobotState, state_from_generalized
 from training.h1_env import H1Env
-from training.randomization import Randomization
+from training.randomization import MODERATE
 
 Infer = Callable[[np.ndarray], np.ndarray]  # observations [B, N] -> actions [B, 19]
 
@@ -140,7 +140,7 @@ def collect(
         action_map=teacher.agent.action_map,
         max_steps=config.episode_steps,
         delay_substeps=config.delay_substeps,
-        randomize=Randomization() if config.randomize else None,
+        randomize=MODERATE if config.randomize else None,
     )
     generator = torch.Generator().manual_seed(10_000 * (1 + seed) + number)
     random = np.random.default_rng([seed, number, 1])
