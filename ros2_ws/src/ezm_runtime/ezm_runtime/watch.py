@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -25,6 +25,12 @@ CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 CLEANUP = Transition.TRANSITION_CLEANUP
+GOAL = {
+    CONFIGURE: State.PRIMARY_STATE_INACTIVE,
+    ACTIVATE: State.PRIMARY_STATE_ACTIVE,
+    DEACTIVATE: State.PRIMARY_STATE_INACTIVE,
+    CLEANUP: State.PRIMARY_STATE_UNCONFIGURED,
+}
 
 
 class Flow:
@@ -65,6 +71,7 @@ class Watch:
         )
         self.node.create_subscription(String, f"{prefix}/state", self._on_state, LATCHED)
         self._change = self.node.create_client(ChangeState, f"{prefix}/change_state")
+        self._state = self.node.create_client(GetState, f"{prefix}/get_state")
         self._prefix = prefix
 
     def spin(self, until: Callable[[], bool], timeout: float) -> bool:
@@ -85,9 +92,19 @@ class Watch:
             return False
         request = ChangeState.Request(transition=Transition(id=transition))
         future = self._change.call_async(request)
-        self.spin(lambda: future.done() or stop(), max(deadline - time.monotonic(), 0.1))
+        while not (future.done() or stop()) and time.monotonic() < deadline:
+            self.spin(lambda: future.done() or stop(), min(2.0, deadline - time.monotonic()))
+            if not future.done() and self._phase() == GOAL[transition]:
+                return True  # made, but the answer was lost: a service newly discovered may do that
         answer = future.result() if future.done() else None
         return answer is not None and answer.success
+
+    def _phase(self) -> int:
+        """Return the node's lifecycle state, -1 if it does not say."""
+        future = self._state.call_async(GetState.Request())
+        self.spin(future.done, 1.0)
+        answer = future.result() if future.done() else None
+        return -1 if answer is None else answer.current_state.id
 
     def trigger(self, service: str, timeout: float = 5.0) -> tuple[bool, str]:
         """Call one of the node's Trigger services; return (success, message)."""
