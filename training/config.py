@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from training.mcts import SearchConfig
+from training.randomization import Randomization
 
 Config = TypeVar("Config")
 
@@ -134,6 +135,7 @@ class CollectConfig:
     noise_end: float = 0.0  # its value at the end of training (linear)
     delay_substeps: tuple[int, int] = (0, 0)
     threads: int = 1
+    randomization: Randomization = field(default_factory=Randomization)  # off; not in evaluations
 
 
 @dataclass(frozen=True)
@@ -315,7 +317,12 @@ def rebuild(kind: Any, values: dict[str, Any]) -> Any:
         else (tuple(item) if isinstance(item, list) else item)
         for name, item in values.items()
     }
-    return kind(**parts)
+    try:
+        return kind(**parts)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -350,10 +357,7 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
     if preset not in presets:
         raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")
     base = OmegaConf.structured(presets[preset])
-    OmegaConf.set_readonly(base, False)
-    for name in base:
-        if OmegaConf.is_config(base[name]):
-            OmegaConf.set_readonly(base[name], False)
+    _make_writable(base)
     kind = type(presets[preset])
     try:
         merged = OmegaConf.merge(base, cli)
@@ -361,6 +365,14 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
         words = ", ".join(get_type_hints(kind))
         raise ConfigError(f"{str(error).splitlines()[0]} (keys: {words})") from None
     return rebuild(kind, OmegaConf.to_container(merged, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
+
+
+def _make_writable(node: Any) -> None:
+    """Let what came from frozen dataclasses be overridden, at any depth."""
+    OmegaConf.set_readonly(node, False)
+    for name in node:
+        if OmegaConf.is_dict(node[name]):
+            _make_writable(node[name])
 
 
 def describe(config: Any, prefix: str = "") -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from runtime import h1
 from training import physics
-from training.randomization import Randomization
+from training.randomization import Randomization, Senses
 from training.scenes import SCENES
 from training.tasks import REACH_HIGH, REACH_LOW, ROBOT_SIZE, Readings, observation_size, task
 
@@ -59,10 +59,13 @@ class H1Env:
         `seed`: an int gives row i default_rng([seed, i]), a sequence gives it default_rng(seed[i]).
         `terminate=False` ignores the tasks' termination rules. `max_steps` truncates, per row if a
         sequence. `delay_substeps=(lo, hi)`: drawn per episode; a new control acts so many physics
-        sub-steps late (0 .. 10). `randomize`: another robot in every episode, and pushes.
+        sub-steps late (0 .. 10). `randomize`: another robot in every episode, other senses, pushes;
+        its `latency`, where not (0, 0), replaces `delay_substeps`.
         """
         if not tasks:
             raise ValueError("H1Env needs at least one task name")
+        if randomize and tuple(randomize.latency) != (0, 0):
+            delay_substeps = randomize.latency
         low, high = delay_substeps
         if not 0 <= low <= high <= physics.SUBSTEPS:
             raise ValueError(
@@ -85,6 +88,9 @@ class H1Env:
             scene: physics.build_model(scene) for scene in {entry.scene for entry in self.tasks}
         }
         self.randomize = randomize
+        self._senses: Senses | None = None
+        if randomize and randomize.disturbs_senses:
+            self._senses = Senses(randomize, self.num_envs)
         self._nominal = [models[entry.scene] for entry in self.tasks]
         own = [copy.copy(model) for model in self._nominal] if randomize else self._nominal
         scenes = [entry.scene for entry in self.tasks]
@@ -98,6 +104,8 @@ class H1Env:
         ]
         self.goal = np.zeros((self.num_envs, 3))  # m, of reach
         self.stage = np.zeros(self.num_envs, dtype=np.int64)  # of the maze
+        self.diverged = 0  # episodes so far that a breakdown or an action not finite has ended
+        self._broken = np.zeros(self.num_envs, dtype=bool)  # counted already
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._delay = np.zeros(self.num_envs, dtype=np.int64)
         self._next_push = np.full(self.num_envs, 2**62)
@@ -124,7 +132,7 @@ class H1Env:
             indices = np.flatnonzero(indices)
         for row in indices.tolist():
             self._reset_row(row)
-        self._steps[indices] = 0
+        self._steps[indices], self._broken[indices] = 0, False
         self._previous[indices] = h1.DEFAULT_POSE
         self.physics.gather()
         return self._observe()
@@ -142,6 +150,8 @@ class H1Env:
             self._next_push[row] = self.randomize.steps_to_push(generator, h1.CONTROL_DT)
         world.reset(row, start, noise)
         self._place(row, self.placers[row])
+        if self._senses:
+            self._senses.begin(row, generator)
 
     def _place(self, row: int, draw: np.random.Generator | np.random.RandomState) -> None:
         """Begin what a task keeps track of, and draw where the hand shall go, the robot stands."""
@@ -162,16 +172,19 @@ class H1Env:
             self._next_push[row] += pause
 
     def step(self, action: np.ndarray) -> Step:
-        """Apply action [E, 19], in [-1, 1] of the action map, for one control step of 0.02 s."""
+        """Apply action [E, 19], in [-1, 1] of the action map, for one control step of 0.02 s.
+
+        Where an action is not finite, or the simulation breaks down, the episode ends: `failed`
+        there, counted in `diverged`; the other rows go on.
+        """
         action = np.asarray(action, dtype=np.float32)
         if action.shape != (self.num_envs, self.action_dim):
             raise ValueError(
                 f"action has shape {action.shape}, expected {(self.num_envs, self.action_dim)}"
             )
-        if not np.isfinite(action).all():
-            raise ValueError(
-                f"action is not finite in rows {np.flatnonzero(~np.isfinite(action).all(axis=1))}"
-            )
+        senseless: Bools = np.logical_not(np.isfinite(action).all(axis=1))
+        if senseless.any():
+            action = np.where(senseless[:, None], np.float32(0), action)
         control = self.control(action)
         if self.randomize:
             self._push()
@@ -180,9 +193,14 @@ class H1Env:
         self._steps += 1
         reward, terminated, terms = self._judge()
         truncated = self._steps >= self.max_steps
-        diverged = self.physics.diverged()
+        diverged = self.physics.diverged() | senseless
+        if self._senses:
+            for row, generator in enumerate(self.generators):
+                self._senses.feel(row, generator)
         obs = self._observe()
         if diverged.any():
+            self.diverged += int((diverged & ~self._broken).sum())
+            self._broken |= diverged
             reward[diverged], terminated[diverged], obs[diverged] = 0.0, True, 0.0
             for values in terms.values():
                 values[diverged] = 0.0
@@ -190,7 +208,7 @@ class H1Env:
         return Step(obs, reward, terminated, truncated, terms)
 
     def observation(self, row: int) -> NDArray[np.float64]:
-        """Return one row's observation [O of its task] in full precision, float64."""
+        """Return one row's observation [O of its task], undisturbed, in full precision, float64."""
         state = self.physics.state(row)
         if self.tasks[row].place != "goal":
             return state
@@ -207,6 +225,11 @@ class H1Env:
         obs[:, physics.NUM_QPOS : physics.NUM_QPOS + physics.NUM_QVEL] = self.physics.qvel
         for row in self._long:
             obs[row, : self.tasks[row].observation_size] = self.observation(row)
+        if self._senses:
+            qpos, qvel = self._senses.perceive(self.physics.qpos, self.physics.qvel)
+            obs[:, : physics.NUM_QPOS] = qpos
+            for row, model in enumerate(self.physics.models):
+                obs[row, model.nq : model.nq + physics.NUM_QVEL] = qvel[row]
         return obs
 
     def _judge(self) -> tuple[Float32, Bools, dict[str, Float32]]:

@@ -20,6 +20,7 @@ from training.h1_env import H1Env
 from training.learner import Learner
 from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig, plan
+from training.randomization import Randomization
 from training.reanalyse import reanalyse
 from training.replay import Replay
 from training.tasks import observation_size
@@ -60,6 +61,7 @@ class Trainer:
         self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
         self.steps = 0  # environment steps of each task
         self.segment = 0
+        self.failures = 0  # episodes that the simulation's breakdown ended, since the last log line
         self.seconds = 0.0
         self._resume()
         self.metrics = MetricsFile(self.run_folder / "metrics.jsonl", self.learner.updates)
@@ -109,6 +111,7 @@ class Trainer:
             terminate=collect.terminate,
             max_steps=1000 if long else collect.episode_steps,
             delay_substeps=collect.delay_substeps,
+            **self._different_robots(),
         )
         self.observation = self.env.reset()
         self.returns = np.zeros(len(self.task_index))
@@ -123,12 +126,23 @@ class Trainer:
         self._cut_episodes(np.ones(len(self.task_index), bool), np.zeros_like(self.task_index))
         self.env.close()
 
+    def _different_robots(self) -> dict[str, Randomization]:
+        """Return the argument that randomises robots, none where nothing is to be."""
+        ranges = self.config.collect.randomization
+        return {} if ranges == Randomization() else {"randomize": ranges}
+
     def _collect(self, random: bool) -> None:
         """One step of every environment."""
         began = time.perf_counter()
         action = self._random_action() if random else self._planned_action()
         acted = time.perf_counter()
+        finite: np.ndarray = np.isfinite(action).all(axis=1)
+        if not finite.any():
+            raise FloatingPointError("no row's action is finite: the networks are broken")
         step = self.env.step(action)
+        action = np.where(finite[:, None], action, np.float32(0))  # as the environment does
+        if step.failed is not None:
+            self.failures += int(step.failed.sum())
         for task, buffer in enumerate(self.replay.buffers):
             mine = self.task_index == task
             buffer.add(self.observation[mine], action[mine], step.reward[mine])
@@ -215,6 +229,10 @@ class Trainer:
     def _log(self) -> None:
         means = self.averages.take()
         row = {"updates": self.learner.updates, "steps": self.steps, "time": time.time(), **means}
+        if self.failures:
+            row["failed_episodes"] = self.failures
+            print(f"{self.failures} episodes ended by a breakdown of the simulation", flush=True)
+            self.failures = 0
         self.metrics.write(row)
         returns = " ".join(
             f"{name} {means[f'train_return/{name}']:.0f}/{means[f'train_length/{name}']:.0f}"
