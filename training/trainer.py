@@ -136,11 +136,11 @@ class Trainer:
         began = time.perf_counter()
         action = self._random_action() if random else self._planned_action()
         acted = time.perf_counter()
-        finite: np.ndarray = np.isfinite(action).all(axis=1)
-        if not finite.any():
+        senseless = np.logical_not(np.isfinite(action).all(axis=1))
+        if senseless.all():
             raise FloatingPointError("no row's action is finite: the networks are broken")
         step = self.env.step(action)
-        action = np.where(finite[:, None], action, np.float32(0))  # as the environment does
+        action = np.where(senseless[:, None], np.float32(0), action)  # as the environment does
         if step.failed is not None:
             self.failures += int(step.failed.sum())
         for task, buffer in enumerate(self.replay.buffers):
