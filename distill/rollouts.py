@@ -155,6 +155,8 @@ def collect(
     for step in range(config.steps):
         seen = senses.observe(env.qpos, env.qvel)
         label = teacher.label(privileged, task, generator)
+        if not np.isfinite(label).all():
+            raise FloatingPointError(f"the teacher's label of step {step} is not finite")
         action = drivers.choose(label, infer(seen) if infer else label)
         observations[step], labels[step] = seen, label
         senses.act(action)
