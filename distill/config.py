@@ -151,6 +151,7 @@ PRESETS: dict[str, DistillConfig] = {
 
 def load_config(arguments: list[str]) -> DistillConfig:
     """Build the configuration from `key=value` words; see `training.config.choose` for errors."""
-    if not any(word.startswith("ckpt=") and word != "ckpt=" for word in arguments):
+    config = choose(arguments, PRESETS, "h1")  # first: a misspelt key is not a missing one
+    if not config.ckpt:
         raise ConfigError("ckpt= is missing: a run folder, a checkpoint folder or an agent file")
-    return choose(arguments, PRESETS, "h1")
+    return config
