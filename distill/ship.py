@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.teacher import Teacher
-from training.checkpoint import save_agent, write_text
+from training.checkpoint import half_precision, save_agent, write_text
 
 SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
 HEADER = (
@@ -19,10 +19,7 @@ HEADER = (
 
 def save_teacher(teacher: Teacher, path: Path) -> None:
     """Write the teacher's weights in half precision."""
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in teacher.agent.model.state_dict().items()
-    }
+    half = half_precision(teacher.agent.model.state_dict())
     facts = {
         **teacher.agent.facts,
         "git": teacher.facts["commit"],

@@ -64,8 +64,19 @@ def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, st
         raise CheckpointError(f"{file} is not a complete safetensors file: {error}") from None
     if "config" not in metadata:
         raise CheckpointError(f"{file} carries no ezm configuration in its metadata")
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{file} holds numbers that are not finite, in {broken}")
     config = from_dict(json.loads(metadata.pop("config")))
     return weights, config, metadata
+
+
+def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as float16, the observation statistics as they are (a count overflows)."""
+    return {
+        name: tensor.half() if tensor.is_floating_point() and "obs_norm" not in name else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def find_agent(path: Path) -> Path:

@@ -102,6 +102,8 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
+        if not norm.isfinite():
+            raise FloatingPointError(f"the gradient of update {self.updates} is not finite")
         self.optimizer.step()
         self.updates += 1
         if self.updates % config.optim.ema_every == 0:

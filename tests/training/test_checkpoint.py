@@ -173,3 +173,22 @@ def test_optimiser_moments_and_counters_survive(run, toy, tmp_path):
     for index in theirs:
         for key in ("step", "exp_avg", "exp_avg_sq"):
             assert torch.equal(torch.as_tensor(ours[index][key]), theirs[index][key])
+
+
+def test_half_precision_keeps_a_long_run_s_observation_count(tmp_path):
+    """A count beyond 65504 is infinite in float16, and training on from it was NaN."""
+    model = build_model(CONFIG)
+    model.obs_norm.count.fill_(1e7)
+    save_agent(tmp_path / "a", checkpoint.half_precision(model.state_dict()), CONFIG, {})
+    weights, _, _ = load_agent(tmp_path / "a")
+    assert float(weights["obs_norm.count"]) == 1e7
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        assert file.get_tensor("dynamics.inner.weight").dtype == torch.float16
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
+    model = build_model(CONFIG)
+    model.obs_norm.var[0] = float("nan")
+    save_agent(tmp_path / "a", model.state_dict(), CONFIG, {})
+    with pytest.raises(CheckpointError, match=r"not finite.*obs_norm\.var"):
+        load_agent(tmp_path / "a")

@@ -309,6 +309,15 @@ def test_the_average_stays_in_eval_mode_and_takes_no_gradient():
     assert not any(p.requires_grad for p in learner.average.parameters())
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change():
+    learner, batch = Learner(build(), CONFIG), batch_of()
+    start = {k: v.clone() for k, v in learner.model.named_parameters()}
+    broken = dataclasses.replace(batch, reward=torch.full_like(batch.reward, float("nan")))
+    with pytest.raises(FloatingPointError, match="update 0"):
+        learner.update(broken)
+    assert all(torch.equal(v, start[k]) for k, v in learner.model.named_parameters())
+
+
 def test_the_learning_rate_is_a_tenth_in_the_last_tenth():
     learner = Learner(build(), CONFIG)
     learner.updates = 90
