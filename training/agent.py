@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training import language
 from training.checkpoint import CheckpointError, load_agent
 from training.config import TrainConfig
+from training.features import see, view_size
 from training.planner import PlannerConfig, plan
-from training.policy_head import squash
-from training.tasks import observation_size
+from training.policy_head import Gaussian, squash
 from training.world_model import WorldModel
 
 OBSERVATION_SIZE = 51  # HumanoidBench's H1 without hands or things: qpos 26 + qvel 25
@@ -29,14 +30,23 @@ class Plan:
     candidates: np.ndarray  # [B, K, A]
     scores: np.ndarray  # [B, K]; softmax of a row is the improved policy
     q: np.ndarray  # [B, K] completed Q
+    visits: np.ndarray  # [B, K]
 
 
 def build_model(
-    config: TrainConfig, observation: int | None = None, action: int = ACTION_SIZE
+    config: TrainConfig,
+    observation: int | None = None,
+    action: int = ACTION_SIZE,
+    phrases: torch.Tensor | None = None,
 ) -> WorldModel:
-    """Return an untrained model for the tasks of a configuration; `observation` follows of them."""
-    size = observation or observation_size(config.tasks)
-    return WorldModel(config.model, size, [action] * len(config.tasks))
+    """Return an untrained model for the tasks of a configuration.
+
+    `observation` follows of the tasks, `phrases` (what tells them) of `config.language`.
+    """
+    size = observation or view_size(config.collect.observation, config.tasks)
+    if phrases is None and config.language:
+        phrases = language.read(Path(config.language), config.tasks).known
+    return WorldModel(config.model, size, [action] * len(config.tasks), phrases)
 
 
 class Agent:
@@ -48,7 +58,8 @@ class Agent:
         self.tasks, self.action_map = config.tasks, config.collect.action_map
         self.observation_size = model.get_buffer("obs_norm.mean").shape[0]
         self.planner = PlannerConfig.of(config.search, config.proposals, config.targets)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.device = model.get_buffer("action_mask").device
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
 
     @classmethod
     def load(cls, path: str | Path) -> Agent:
@@ -60,7 +71,8 @@ class Agent:
         weights, config, facts = load_agent(Path(path))
         try:  # the sizes are the weights' own: another suite's may differ from H1Env's
             observation, action = len(weights["obs_norm.mean"]), weights["action_mask"].shape[1]
-            model = build_model(config, observation, action)
+            phrases = weights.get("task_embedding.phrases")  # the file is not needed any more
+            model = build_model(config, observation, action, phrases)
             model.load_state_dict(weights)
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(
@@ -94,28 +106,34 @@ class Agent:
         result = plan(
             self.model,
             self._padded(observation),
-            torch.as_tensor(task, dtype=torch.long),
+            torch.as_tensor(task, dtype=torch.long, device=self.device),
             planner or self.planner,
             generator or self.generator,
         )
         return Plan(
-            action=result.action.numpy(),
-            value=result.value.numpy(),
-            candidates=result.actions.numpy(),
-            scores=result.score.numpy(),
-            q=result.q.numpy(),
+            action=result.action.cpu().numpy(),
+            value=result.value.cpu().numpy(),
+            candidates=result.actions.cpu().numpy(),
+            scores=result.score.cpu().numpy(),
+            q=result.q.cpu().numpy(),
+            visits=result.visits.cpu().numpy(),
         )
 
     @torch.no_grad()
     def policy_mean(self, observation: np.ndarray, task: np.ndarray) -> np.ndarray:
         """Return tanh(mu) [B, A], the policy without search."""
-        tasks = torch.as_tensor(task, dtype=torch.long)
+        return squash(self.policy(observation, task).mean).cpu().numpy()
+
+    @torch.no_grad()
+    def policy(self, observation: np.ndarray, task: np.ndarray) -> Gaussian:
+        """Return the policy before tanh: mean and log of sigma, each [B, A]."""
+        tasks = torch.as_tensor(task, dtype=torch.long, device=self.device)
         e = self.model.embed(tasks)
         state = self.model.encode(self._padded(observation), e)
-        policy = self.model.policy(self.model.features(state, e), tasks)
-        return squash(policy.mean).numpy()
+        return self.model.policy(self.model.features(state, e), tasks)
 
     def _padded(self, observation: np.ndarray) -> torch.Tensor:
-        """Return observations with zeros behind, as in a batch with the agent's longest task."""
-        given = torch.as_tensor(observation, dtype=torch.float32)
+        """Return observations in the agent's view, with zeros behind as for its longest task."""
+        seen = see(self.config.collect.observation, np.asarray(observation))
+        given = torch.as_tensor(seen, dtype=torch.float32, device=self.device)
         return torch.nn.functional.pad(given, (0, self.observation_size - given.shape[-1]))

@@ -1,4 +1,10 @@
-"""How fast the parts of training are, measured side by side: `python training/bench.py what=env`.
+"""How fast the parts of training are, measured side by side.
+
+    python training/bench.py what=env                         the simulator
+    python training/bench.py what=search peer=<a python>      search; that python has mctx and jax
+    python training/bench.py what=update config=hb_medium     gradient step of another preset
+    python training/bench.py what=all                         one training step and its shares
+    python training/bench.py what=levers                      cheaper re-analysis
 
 Every row of the table is measured in turn, `rounds` times over, so that a busy machine slows all of
 them alike; the figure is the median. On a busy machine compare the rates per CPU time. The last
@@ -14,16 +20,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
-from training.config import ConfigError, choose, describe
+from training import bench_train
+from training.config import ConfigError, TrainConfig, choose, describe
 from training.gym_env import H1Gym
 from training.h1_env import H1Env
 from training.hb_adapter import MissingPackageError, RealEnv
 from training.physics import SUBSTEPS
+from training.presets import PRESETS
 from training.tasks import TASK_SETS
+from training.trainer import git_sha
 
 Rates = dict[str, tuple[float, float]]  # part -> units per second: of the clock, of CPU time
 
@@ -32,7 +42,11 @@ Rates = dict[str, tuple[float, float]]  # part -> units per second: of the clock
 class BenchConfig:
     """What to measure, and how long."""
 
-    what: str = "env"
+    what: str = "env"  # or search, update, all, levers
+    config: str = "h1_small"  # preset of training whose step is measured
+    peer: str = ""  # python of an environment with mctx and jax, to compare search with
+    device: str = "cpu"  # of networks and search; or "cuda"
+    roots: int = 0  # of what=search; 0: those of one update's re-analysis
     task_set: str = "h1_small"
     envs: int = 24  # rows of the batched environment
     threads: int = 0  # the largest number to measure, beside 1 and 2; 0: all cores
@@ -139,7 +153,86 @@ def measure(parts: dict[str, Callable[[], int]], rounds: int) -> Rates:
     return {name: (float(np.median(wall[name])), float(np.median(cpu[name]))) for name in parts}
 
 
-BENCHES: dict[str, Callable[[BenchConfig], Rates]] = {"env": bench_env}
+def bench_training(config: BenchConfig) -> dict[str, Any]:
+    """Measure search, update, or all parts of a training step; print the table and return it."""
+    chosen = dataclasses.replace(PRESETS[config.config], device=config.device, seed=config.seed)
+    step = bench_train.Step(chosen)
+    parts, needs = dict(step.parts()), step.per_update()
+    if config.what == "search":
+        one = dataclasses.replace(chosen.search, parallel=False)
+        parts = {
+            "candidates and search": step.searched(roots=config.roots),
+            "search": step.bare_search(chosen.search, config.roots),
+            "search, one by one": step.bare_search(one, config.roots),
+        }
+    elif config.what == "update":
+        parts = {"update": parts["update"]}
+    elif config.what == "levers":
+        variants = bench_train.levers(chosen)
+        parts = {name: _whole(bench_train.Step(own).reanalyse) for name, own in variants.items()}
+    matrix = bench_train.matrix_rate(1024, step.device)
+    flop = {name: bench_train.flop(part) for name, part in parts.items()}
+    rates = measure({**parts, "matrix product": matrix}, config.rounds)
+    peak = rates.pop("matrix product")[1] * 1e6
+    step.env.close()
+    if config.what == "search":
+        _compare(rates, config, chosen, step.roots)
+    table: dict[str, Any] = {"matrix_flop_per_cpu_s": peak, "parts": {}}
+    for name, (wall, cpu) in rates.items():
+        row = {"per_s": wall, "per_cpu_s": cpu}
+        row |= {"flop": flop.get(name, 0.0), "of_matrix_rate": flop.get(name, 0.0) * cpu / peak}
+        if config.what == "all":
+            row["ms_per_update"] = 1e3 * needs[name] / cpu
+        table["parts"][name] = row
+    _print_training(table)
+    return table
+
+
+def _whole(part: Callable[[], int]) -> Callable[[], int]:
+    """Return the part with its whole call as the unit."""
+    return lambda: part() and 1
+
+
+def _compare(rates: Rates, config: BenchConfig, chosen: TrainConfig, roots: int) -> None:
+    """Add mctx's rate, or say loudly that it was not measured."""
+    if config.peer:
+        roots = config.roots or roots
+        rates["mctx"] = bench_train.peer_rate(config.peer, chosen, roots, config.rounds)
+    else:
+        print("NOT MEASURED: mctx. Give peer=<python of an environment with mctx and jax>",
+              file=sys.stderr)  # fmt: skip
+
+
+def _print_training(table: dict[str, Any]) -> None:
+    parts, peak = table["parts"], table["matrix_flop_per_cpu_s"]
+    total = sum(row.get("ms_per_update", 0.0) for row in parts.values())
+    for name, row in parts.items():
+        text = f"{name:>32s} {row['per_s']:9.1f}/s {row['per_cpu_s']:9.1f} per CPU-s"
+        if row["flop"]:
+            text += f"  {row['flop'] * row['per_cpu_s'] / 1e9:6.1f} GFLOP/s"
+            text += f" ({row['of_matrix_rate']:.0%} of a matrix product's)"
+        if total:
+            row["share"] = row["ms_per_update"] / total
+            text += f"  {row['ms_per_update']:7.1f} ms per update, {row['share']:.0%}"
+        print(text)
+    if total:
+        steps, roots = parts["environment"], parts["re-analysis"]
+        table["updates_per_cpu_s"] = 1e3 / total
+        table["env_steps_per_cpu_s"] = steps["ms_per_update"] * steps["per_cpu_s"] / total
+        table["searches_per_cpu_s"] = (
+            1e3
+            / total
+            * sum(row["ms_per_update"] * row["per_cpu_s"] / 1e3 for row in (roots, parts["acting"]))
+        )
+        print(
+            f"per second of CPU time, all together: {table['updates_per_cpu_s']:.2f} updates, "
+            f"{table['searches_per_cpu_s']:.0f} searches, {table['env_steps_per_cpu_s']:.0f} "
+            "environment steps"
+        )
+    print(f"matrix product, 1024 x 1024, float32: {peak / 1e9:.1f} GFLOP per second of CPU time")
+
+
+WHATS = ("all", "env", "levers", "search", "update")
 
 
 def main() -> int:
@@ -147,26 +240,28 @@ def main() -> int:
     words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     try:
         config = choose(words, {"bench": BenchConfig()}, "bench")
-        if config.what not in BENCHES:
-            raise ConfigError(f"cannot measure {config.what!r}; there are {sorted(BENCHES)}")
+        if config.what not in WHATS:
+            raise ConfigError(f"cannot measure {config.what!r}; there are {list(WHATS)}")
         if config.task_set not in TASK_SETS:
             raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
+        if config.config not in PRESETS:
+            raise ConfigError(f"config={config.config!r}; there are {sorted(PRESETS)}")
+        if len(words) < len(sys.argv) - 1:
+            print(__doc__, *describe(config), sep="\n")
+            return 0
+        facts = {**dataclasses.asdict(config), "cores": os.cpu_count(), "git": git_sha()}
+        if config.what != "env":
+            print(json.dumps({**facts, **bench_training(config)}))
+            return 0
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if len(words) < len(sys.argv) - 1:
-        print(__doc__, *describe(config), sep="\n")
-        return 0
-    rates = BENCHES[config.what](config)
+    rates = bench_env(config)
     for name, (wall, cpu) in rates.items():
         print(f"{name:>20s} {wall:10.0f} steps/s {cpu:10.0f} steps per second of CPU time")
     walls, cpus = ({name: rate[i] for name, rate in rates.items()} for i in (0, 1))
-    machine = {"mujoco": mujoco.__version__, "cores": os.cpu_count()}
-    print(
-        json.dumps(
-            {**dataclasses.asdict(config), **machine, "steps_per_s": walls, "steps_per_cpu_s": cpus}
-        )
-    )
+    facts["mujoco"] = mujoco.__version__
+    print(json.dumps({**facts, "steps_per_s": walls, "steps_per_cpu_s": cpus}))
     return 0
 
 

@@ -157,12 +157,12 @@ def _load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     )
     learner.average.load_state_dict(load_file(folder / "agent.safetensors"))
-    for index, (name, parameter) in enumerate(learner.model.named_parameters()):
+    for name, parameter in learner.model.named_parameters():
         if f"adam.{name}.exp_avg" in tensors:
             learner.optimizer.state[parameter] = {
-                key: tensors[f"adam.{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensors[f"adam.{name}.{key}"].to(parameter.device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
             }
-        assert learner.optimizer.param_groups[0]["params"][index] is parameter
     learner.updates = int(state["updates"])
     replay.load(folder / "replay.safetensors")
     return state

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from runtime import h1
+from training import demonstrator
 from training.agent import Agent
 from training.evaluation import ActFunction
 
@@ -49,7 +51,30 @@ def contenders(policy: str, action_map: str = "benchmark") -> list[Contender]:
     if suffix in GUESTS:
         module, function = GUESTS[suffix].split(":")
         return [getattr(importlib.import_module(module), function)(policy)]
+    if is_demonstrator(policy):
+        return [_of_demonstrator(policy)]
     return _of_agent(Agent.load(policy))
+
+
+def is_demonstrator(path: str) -> bool:
+    """Tell whether a file was written by training/demonstrator.py."""
+    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
+        return False
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format") == demonstrator.FORMAT
+    except SafetensorError:
+        return False
+
+
+def _of_demonstrator(path: str) -> Contender:
+    sac, config = demonstrator.load(path)
+
+    def begin(tasks: Sequence[str], seed: int) -> ActFunction:
+        index = np.array([config.tasks.index(name) for name in tasks])
+        return lambda o, t: demonstrator.actions(sac, o, index[t])
+
+    return Contender("demonstrator", config.action_map, config.tasks, begin)
 
 
 def _random(tasks: Sequence[str], seed: int) -> ActFunction:

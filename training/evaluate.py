@@ -40,15 +40,15 @@ Results = dict[str, dict[str, dict[str, Score]]]  # contender -> protocol -> tas
 class EvaluateConfig:
     """What is scored, on what, how often."""
 
-    policy: str = "random"
+    policy: str = "random"  # random, home, a run, an agent file, a student's .onnx
     tasks: tuple[str, ...] = ()  # names of tasks or task sets; default: all that the policy knows
     episodes: int = 5  # per task
-    seed: int = 0
+    seed: int = 0  # of the first episode
     protocol: str = "both"  # or "benchmark", "ezm"
     steps: int = 1000  # longest episode
     action_map: str = "benchmark"  # of random and home; others bring their own
     suite: str = "ours"  # or "real"
-    threads: int = 1
+    threads: int = 1  # of the simulator
     out: str = ""  # a JSON file with every episode
 
 

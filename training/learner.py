@@ -5,8 +5,10 @@ import copy
 import torch
 from torch import Tensor
 
-from training import losses
-from training.config import LossConfig, TrainConfig
+from training import losses, parallel
+from training.config import LossConfig, OptimConfig, TrainConfig
+from training.gradients import cosines, mean_by_task
+from training.networks import autocast
 from training.policy_head import entropy_term, log_prob
 from training.reanalyse import TrainingBatch
 from training.schedules import learning_rate
@@ -58,7 +60,8 @@ def unrolled_losses(
     decoded = model.value_support.decode(value_logits)  # [B, P, H]
     if config.path_consistency:
         with torch.no_grad():
-            following = decoded[:, 1:].mean(-1)
+            heads = decoded[:, 1:]
+            following = heads.mean(-1) if config.path_target == "mean" else heads.amin(-1)
             path = model.reward_support.decode(reward_logits) + discount * following
             path_target = model.value_support.encode(path)
         per_step = losses.ensemble_cross_entropy(
@@ -72,16 +75,38 @@ def unrolled_losses(
     return terms, decoded[:, 0].mean(-1)
 
 
+def untrained_like(model: WorldModel) -> WorldModel:
+    """Return a model of the same sizes with weights of its own (the release's workers begin so)."""
+    sizes = model.obs_norm.mean.shape[0], model.action_mask.sum(1).int().tolist()
+    return WorldModel(model.config, *sizes, model.phrases).to(model.action_mask.device)
+
+
+def optimizer(model: WorldModel, config: OptimConfig) -> torch.optim.Optimizer:
+    """Return Adam with L2 on everything, or AdamW that spares norms, biases and task embeddings."""
+    if config.decay == "adam":
+        return torch.optim.Adam(
+            model.parameters(), lr=config.lr, weight_decay=config.l2, fused=True
+        )
+    matrices = [
+        p for n, p in model.named_parameters() if n.endswith("weight") and "norm" not in n
+        and p.dim() > 1 and not n.startswith("task_embedding")
+    ]  # fmt: skip
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+    # AdamW multiplies its decay by the learning rate, L2 in Adam's gradient is of the order of 1
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.l2 / config.lr, fused=True)
+
+
 class Learner:
     """Owns the weights being trained, their moving average, and the optimiser."""
 
     def __init__(self, model: WorldModel, config: TrainConfig):
         self.config = config
         self.model = model.train()
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=config.optim.lr, weight_decay=config.optim.l2, fused=True
-        )
+        self.average = (copy.deepcopy(model) if config.optim.average_start == "copy" else
+                        untrained_like(model)).eval().requires_grad_(False)  # fmt: skip
+        self.optimizer = optimizer(model, config.optim)
         self.updates = 0
         self._losses = unrolled_losses
         if config.optim.compile:
@@ -91,32 +116,50 @@ class Learner:
         """Take one step; return metrics and the value error of the roots [B]."""
         config = self.config
         model = self.model
-        model.obs_norm.update(batch.observation[batch.step_mask])
-        terms, root_value = self._losses(model, batch, config.loss, config.search.discount)
+        if not 0 < config.optim.freeze_norm_after <= self.updates:
+            model.obs_norm.update(batch.observation[batch.step_mask])
+        measured = bool(config.cosine_every) and self.updates % config.cosine_every == 0
+        unrolled = unrolled_losses if measured else self._losses  # compiled: one backward only
+        with autocast(batch.value.device, config.precision):
+            terms, root_value = unrolled(model, batch, config.loss, config.search.discount)
         unroll = config.targets.unroll
         total = sum(getattr(config.loss, name) * term for name, term in terms.items()) / unroll
-        loss = (batch.weight * total).mean()
+        weighted = batch.weight * total
+        loss = weighted.mean()
+        angles = cosines(model, weighted, batch.task, config.tasks) if measured else {}
         for group in self.optimizer.param_groups:
             progress = self.updates / config.updates
             group["lr"] = learning_rate(config.optim.lr, progress, config.optim.drop_at)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(model)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
         if not norm.isfinite():
             raise FloatingPointError(f"the gradient of update {self.updates} is not finite")
         self.optimizer.step()
+        parallel.average_statistics(model)
         self.updates += 1
         if self.updates % config.optim.ema_every == 0:
             self._move_average(config.optim.ema)
         error = (root_value.detach() - batch.value[:, 0]).abs()
-        metrics = {f"loss_{k}": float(v.detach().mean()) / unroll for k, v in terms.items()}
-        metrics |= {
-            "loss": float(loss.detach()),
-            "grad_norm": float(norm),
-            "value_target": float(batch.value.mean()),
-            "value_error": float(error.mean()),
+        figures = {f"loss_{k}": v.detach().mean() / unroll for k, v in terms.items()}
+        figures |= {
+            "loss": loss.detach(),
+            "grad_norm": norm,
+            "value_target": batch.value.mean(),
+            "value_error": error.mean(),
         }
-        return metrics, error
+        numbers = torch.stack([figure.float() for figure in figures.values()]).tolist()  # one wait
+        metrics = dict(zip(figures, numbers, strict=True))
+        return metrics | angles | self._by_task(torch.as_tensor(total), batch.task), error
+
+    def _by_task(self, total: Tensor, task: Tensor) -> dict[str, float]:
+        """Return `loss_task/<name>`, the unweighted loss of every task in the batch."""
+        names = self.config.tasks
+        if len(names) < 2:
+            return {}
+        means = mean_by_task(total.detach(), task, len(names)).tolist()
+        return {f"loss_task/{n}": v for n, v in zip(names, means, strict=True) if v == v}
 
     @torch.no_grad()
     def _move_average(self, rate: float) -> None:

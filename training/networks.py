@@ -1,11 +1,19 @@
 """Building blocks of the networks (EZ-M, state-based); know nothing of tasks or search."""
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 NORMS = ("batch", "layer")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which networks compute in `precision`; weights stay float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 class PreLNBlock(nn.Module):

@@ -3,6 +3,8 @@
 Joins `WorldModel` and `mcts`; used by acting, re-analysis, evaluation and distillation.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from training import mcts
 from training.config import ProposalConfig, TargetConfig
+from training.networks import autocast
 from training.policy_head import Gaussian, sample, squash
 from training.world_model import WorldModel
 
@@ -20,7 +23,9 @@ class PlannerConfig:
 
     search: mcts.SearchConfig
     proposals: ProposalConfig
-    value_reduce: str  # "min2": the least of two heads drawn once per search; "mean"
+    value_reduce: str  # how the heads become one value: TargetConfig
+    precision: str = "float32"  # or "bfloat16": autocast of the networks
+    compile: bool = False  # the whole search as one compiled graph (torch.compile)
 
     @classmethod
     def of(
@@ -29,7 +34,7 @@ class PlannerConfig:
         return cls(search, proposals, targets.value_reduce)
 
 
-class _ModelView:
+class ModelView:
     """`WorldModel` as the search sees it: task embedding and head choice filled in."""
 
     def __init__(
@@ -48,7 +53,10 @@ class _ModelView:
         e = self.e[row]
         following = self.model.next(state, e, action)
         features = self.model.features(following, e)
-        value = self.model.value(features, self.pick, self.config.value_reduce)
+        pick = self.pick
+        if self.config.value_reduce == "min2_each":
+            pick = pick_heads(self.model, self.config.value_reduce, self.generator)
+        value = self.model.value(features, pick, self.config.value_reduce)
         reward = self.model.reward(state, e, action).clamp_min(self.model.config.value_floor)
         return following, reward, value
 
@@ -63,7 +71,7 @@ class _ModelView:
         return torch.cat(parts, dim=-2) * self.model.action_mask[self.task[row]].unsqueeze(-2)
 
 
-def climb(view: _ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -> list[Tensor]:
+def climb(view: ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -> list[Tensor]:
     """Walk up the model's Q(s, a) = r + discount V(s') in u = atanh(a) from `mean` [R, A].
 
     A gradient of root-mean-square at least `gradient_floor` moves u by `gradient_step` (rms).
@@ -85,7 +93,7 @@ def climb(view: _ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) 
 
 
 def root_candidates(
-    view: _ModelView, state: Tensor, policy: Gaussian, config: PlannerConfig
+    view: ModelView, state: Tensor, policy: Gaussian, config: PlannerConfig
 ) -> Tensor:
     """Return the candidates of every root, [R, K, A]: mean, narrow, wide, gradient."""
     p, generator = config.proposals, view.generator
@@ -97,6 +105,14 @@ def root_candidates(
     return torch.cat(parts, dim=-2) * view.model.action_mask[view.task].unsqueeze(-2)
 
 
+def pick_heads(model: WorldModel, reduce: str, generator: torch.Generator | None) -> Tensor | None:
+    """Draw the two value heads whose minimum counts, None where all heads count."""
+    if not reduce.startswith("min2"):
+        return None
+    device = model.action_mask.device
+    return torch.randperm(model.config.value_heads, generator=generator, device=device)[:2]
+
+
 @torch.no_grad()
 def plan(
     model: WorldModel,
@@ -105,12 +121,45 @@ def plan(
     config: PlannerConfig,
     generator: torch.Generator | None = None,
 ) -> mcts.SearchResult:
-    """Search from observations [R, O] of tasks [R]; the model must be in eval mode."""
-    pick = None
-    if config.value_reduce == "min2":
-        heads = model.config.value_heads
-        pick = torch.randperm(heads, generator=generator, device=observation.device)[:2]
-    view = _ModelView(model, task, pick, config, generator)
+    """Search from observations [R, O] of tasks [R]; the model must be in eval mode.
+
+    All tensors on the model's device. A compiled search draws from that device's own generator,
+    which torch.manual_seed seeds: a compiled graph takes none as an argument.
+    """
+    if not config.compile:
+        return _plan(model, observation, task, config, generator)
+    on_gpu = observation.device.type == "cuda"
+    if on_gpu:  # results of the last call may be overwritten from here on
+        torch.compiler.cudagraph_mark_step_begin()
+    return _compiled(on_gpu)(model, observation, task, config, None)
+
+
+@functools.cache
+def _compiled(on_gpu: bool) -> Callable[..., mcts.SearchResult]:
+    """Return the search compiled for fixed shapes; on a GPU with CUDA graphs."""
+    return torch.compile(_plan, dynamic=False, mode="reduce-overhead" if on_gpu else None)
+
+
+def _plan(
+    model: WorldModel,
+    observation: Tensor,
+    task: Tensor,
+    config: PlannerConfig,
+    generator: torch.Generator | None,
+) -> mcts.SearchResult:
+    with autocast(observation.device, config.precision):
+        return _plan_here(model, observation, task, config, generator)
+
+
+def _plan_here(
+    model: WorldModel,
+    observation: Tensor,
+    task: Tensor,
+    config: PlannerConfig,
+    generator: torch.Generator | None,
+) -> mcts.SearchResult:
+    pick = pick_heads(model, config.value_reduce, generator)
+    view = ModelView(model, task, pick, config, generator)
     state = model.encode(observation, view.e)
     features = model.features(state, view.e)
     value = model.value(features, pick, config.value_reduce)

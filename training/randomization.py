@@ -55,11 +55,11 @@ class Randomization:
     orientation_noise: Range = NONE  # rad, about each axis of the pelvis
     angular_velocity_noise: Range = NONE  # rad/s
     base_velocity_noise: Range = NONE  # m/s
-    joint_position_bias: Range = NONE
-    joint_velocity_bias: Range = NONE
-    orientation_bias: Range = NONE
-    angular_velocity_bias: Range = NONE
-    base_velocity_bias: Range = NONE
+    joint_position_bias: Range = NONE  # rad
+    joint_velocity_bias: Range = NONE  # rad/s
+    orientation_bias: Range = NONE  # rad
+    angular_velocity_bias: Range = NONE  # rad/s
+    base_velocity_bias: Range = NONE  # m/s
     imu_mounting: Range = NONE  # rad, about each axis; turns what the IMU senses
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from training import targets as value_targets
 from training.config import TargetConfig
-from training.planner import PlannerConfig, plan
+from training.networks import autocast
+from training.planner import PlannerConfig, pick_heads, plan
 from training.replay import Batch
 from training.world_model import WorldModel
 
@@ -25,7 +26,7 @@ class TrainingBatch:
     policy: Tensor  # [B, P, A] actions to imitate
     weight: Tensor  # [B]
     step_mask: Tensor  # [B, P] the position exists
-    policy_mask: Tensor  # [B, P] it exists, has an action, and its policy target is fresh
+    policy_mask: Tensor  # [B, P] weight of the policy target; 0: none, or stale
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,27 @@ def search_rows(
 ) -> Searched:
     """Search at the first `reanalyse_positions` frames of `reanalyse_share` of the rows.
 
-    The rows whose stored result is oldest come first, equally old ones by lot.
+    The rows whose stored result is oldest come first, equally old ones by lot; demonstrations,
+    which say themselves what to do, are not searched.
     """
     count = config.reanalyse_positions
     share = round(config.reanalyse_share * len(batch.task))
-    lot = torch.randperm(len(batch.task), generator=generator).numpy()
+    device = model.action_mask.device
+    lot = torch.randperm(len(batch.task), generator=generator, device=device).cpu().numpy()
     oldest = lot[np.argsort(batch.stored_at[lot, 0], kind="stable")]
-    rows = np.sort(oldest[:share])
-    observation = torch.from_numpy(batch.observation[rows, :count]).flatten(0, 1)
-    task = torch.from_numpy(batch.task[rows]).repeat_interleave(count)
+    rows = np.sort(oldest[:share][~batch.demo[oldest[:share]]])
+    if not len(rows):
+        none = torch.zeros(0, count, batch.action.shape[-1], device=device)
+        return Searched(rows, none, none[..., 0], {})
+    observation = torch.from_numpy(batch.observation[rows, :count]).to(device).flatten(0, 1)
+    task = torch.from_numpy(batch.task[rows]).to(device).repeat_interleave(count)
     result = plan(model, observation, task, planner, generator)
     action = result.action
     if config.policy_target == "weighted":
         action = (result.weights().unsqueeze(-1) * result.actions).sum(-2)
     p = planner.proposals
     kinds = np.repeat(np.arange(4), (p.mean, p.narrow, p.wide, p.gradient))
-    won = np.bincount(kinds[result.best.numpy()], minlength=4) / len(result.best)
+    won = np.bincount(kinds[result.best.cpu().numpy()], minlength=4) / len(result.best)
     gain = (result.q.max(1).values - result.q.median(1).values).mean()
     facts = {f"won_{name}": float(won[i]) for i, name in enumerate(_KINDS)}
     facts |= {"search_gain": float(gain), "search_value": float(result.value.mean())}
@@ -82,49 +88,57 @@ def reanalyse(
     planner: PlannerConfig,
     updates: int,
     generator: torch.Generator | None = None,
+    imitation: float = 1.0,
 ) -> tuple[TrainingBatch, Searched]:
-    """Return the training batch and the fresh search results in it."""
-    positions = config.unroll + 1
-    alive = torch.from_numpy(batch.alive)[:, :positions]
-    final = torch.from_numpy(batch.final)
+    """Return the training batch and the fresh search results in it.
+
+    `imitation`: weight of the policy target on demonstrations.
+    """
+    positions, device = config.unroll + 1, model.action_mask.device
+
+    def on(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    alive = on(batch.alive)[:, :positions]
+    final = on(batch.final)
     index = value_targets.bootstrap_index(final, positions, config.td_steps)
-    frames = torch.from_numpy(batch.observation)
-    task = torch.from_numpy(batch.task)
+    frames = on(batch.observation)
+    task = on(batch.task)
     boot = frames.gather(1, index.unsqueeze(-1).expand(-1, -1, frames.shape[-1]))
     e = model.embed(task).unsqueeze(1).expand(-1, positions, -1)
-    pick = None
-    if config.value_reduce == "min2":
-        pick = torch.randperm(model.config.value_heads, generator=generator)[:2]
-    value = model.value(model.features(model.encode(boot, e), e), pick, config.value_reduce)
-    at_end = (index == final.unsqueeze(1)) & torch.from_numpy(batch.terminal).unsqueeze(1)
+    pick = pick_heads(model, config.value_reduce, generator)
+    with autocast(device, planner.precision):
+        value = model.value(model.features(model.encode(boot, e), e), pick, config.value_reduce)
+    at_end = (index == final.unsqueeze(1)) & on(batch.terminal).unsqueeze(1)
     value = torch.where(at_end, 0.0, value)
-    reward = torch.from_numpy(batch.reward)
+    reward = on(batch.reward)
     z = value_targets.n_step_return(reward, index, value, planner.search.discount)
 
     fresh = search_rows(model, batch, config, planner, generator)
-    count, rows = config.reanalyse_positions, torch.from_numpy(fresh.rows)
-    policy = torch.from_numpy(batch.stored_action[:, :positions]).clone()
+    count, rows = config.reanalyse_positions, on(fresh.rows)
+    policy = on(batch.stored_action[:, :positions]).clone()
     policy[rows, :count] = fresh.action
-    stored_at = torch.from_numpy(batch.stored_at[:, :positions])
+    stored_at = on(batch.stored_at[:, :positions])
     usable = (stored_at >= 0) & (updates - stored_at <= config.policy_staleness)
     usable[rows, :count] = True
-    acts = alive & (torch.arange(positions) < final.unsqueeze(1))
+    belief = torch.where(on(batch.demo), imitation, 1.0).unsqueeze(1)
+    acts = alive & (torch.arange(positions, device=device) < final.unsqueeze(1))
     if updates >= config.search_value_after:
         searched = z.clone()  # what was not searched keeps its TD target
         searched[rows, :count] = fresh.value
-        newest = torch.from_numpy(batch.newest) < config.search_value_newest
+        newest = on(batch.newest) < config.search_value_newest
         mixed = value_targets.mixed_value(z, searched, updates, newest, config.search_value_after)
         z = torch.where(acts, mixed, z)  # a final frame has no action to search
     unroll = config.unroll
     training_batch = TrainingBatch(
         task=task,
         observation=frames[:, :positions],
-        action=torch.from_numpy(batch.action[:, :unroll]),
+        action=on(batch.action[:, :unroll]),
         reward=reward[:, :unroll],
         value=z,
         policy=policy,
-        weight=torch.from_numpy(batch.weight),
+        weight=on(batch.weight),
         step_mask=alive,
-        policy_mask=acts & usable,
+        policy_mask=(acts & usable) * belief,
     )
     return training_batch, fresh

@@ -30,6 +30,8 @@ class Batch:
     stored_at: np.ndarray  # [B, W+1] update at which it was made, -1 if never
     newest: np.ndarray  # [B] int64: how many transitions of this task are younger than the root
     place: tuple[np.ndarray, np.ndarray, np.ndarray]  # task, row, column of each root
+    demo: np.ndarray  # [B] bool: of a demonstration, stored_action is what to imitate
+    flipped: np.ndarray  # [B] bool: seen in the mirror
 
 
 class TaskBuffer:
@@ -38,6 +40,7 @@ class TaskBuffer:
     def __init__(self, rows: int, capacity: int, observation: int, action: int, window: int):
         columns = max(capacity // rows, 4 * window)
         self.rows, self.columns, self.window = rows, columns, window
+        self.active = rows  # of them, those that are being written
         self.observation = np.zeros((rows, columns, observation), np.float32)
         self.action = np.zeros((rows, columns, action), np.float32)
         self.reward = np.zeros((rows, columns), np.float32)
@@ -53,9 +56,10 @@ class TaskBuffer:
         return int(np.minimum(self.written, self.columns).sum())
 
     def add(self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
-        """Append one frame to every row."""
-        self._write(np.arange(self.rows), observation, action, reward, False)
-        ready = self.written - 1 - self.window
+        """Append one frame to each of the first rows, as many as there are frames."""
+        self.active = len(observation)
+        self._write(np.arange(self.active), observation, action, reward, False)
+        ready = self.written[: self.active] - 1 - self.window
         rows = np.flatnonzero(ready >= 0)
         self._make_ready(rows, ready[rows])
 
@@ -69,6 +73,16 @@ class TaskBuffer:
             place = self.written[rows] - 1 - back
             keep = place >= 0
             self._make_ready(rows[keep], place[keep])
+
+    def drop_tail(self, rows: np.ndarray, lengths: np.ndarray, block: int) -> None:
+        """Never sample the last block of the episodes that just ended (as the release does).
+
+        Blocks of `block` steps; lengths [len(rows)] in steps.
+        """
+        for row, length in zip(rows, lengths, strict=True):
+            tail = (length - 1) % block + 1 if length else 0
+            place = self.written[row] - 2 - np.arange(min(tail, self.columns - 1))
+            self.priority[row, place[place >= 0] % self.columns] = 0.0
 
     def _write(self, rows, observation, action, reward, terminal, last=False) -> None:
         column = self.written[rows] % self.columns
@@ -99,7 +113,7 @@ class TaskBuffer:
         draws = (rng.random(count) + np.arange(count)) / count * total[-1]
         index = np.minimum(np.searchsorted(total, draws, side="right"), len(flat) - 1)
         row, column = np.divmod(index, used)
-        span = max(1, config.recent // self.rows) + self.window
+        span = max(1, config.recent // self.active) + self.window
         new_row, new_column = self._recent(round(config.recent_share * count), span, rng)
         some = rng.permutation(count)[: len(new_row)]
         row[some], column[some] = new_row, new_column
@@ -178,11 +192,14 @@ class Replay:
             TaskBuffer(rows, config.capacity, observation, action, window) for _ in range(tasks)
         ]
 
-    def sample(self, batch: int, rng: np.random.Generator) -> Batch:
-        """Draw floor(batch / tasks) windows of every task, or as many as `task_share` says."""
+    def sample(
+        self, batch: int, rng: np.random.Generator, counts: np.ndarray | None = None
+    ) -> Batch:
+        """Draw `counts` [T] windows, or floor(batch / tasks) of each, or as `task_share` says."""
         parts = []
-        shares = np.array(self.config.task_share or [1.0] * len(self.buffers))
-        counts = np.floor(batch * shares / shares.sum() + 1e-9).astype(int)
+        if counts is None:
+            shares = np.array(self.config.task_share or [1.0] * len(self.buffers))
+            counts = np.floor(batch * shares / shares.sum() + 1e-9).astype(int)
         for task, (buffer, count) in enumerate(zip(self.buffers, counts, strict=True)):
             row, column, weight = buffer.sample(int(count), self.config, rng)
             columns = (column[:, None] + np.arange(self.window + 1)) % buffer.columns
@@ -198,17 +215,19 @@ class Replay:
                     buffer.action[rows, columns], buffer.reward[rows, columns], alive, final,
                     buffer.terminal[rows, columns][ends] & last.any(1), weight,
                     buffer.stored_action[rows, columns], buffer.stored_at[rows, columns],
-                    buffer._age(row, column) * buffer.rows, row, column,
+                    buffer._age(row, column) * buffer.active, row, column,
                 )
             )  # fmt: skip
         fields = [np.concatenate(items) for items in zip(*parts, strict=True)]
-        return Batch(*fields[:-2], place=(fields[0], fields[-2], fields[-1]))
+        no = np.zeros(len(fields[0]), bool)
+        place = (fields[0], fields[-2], fields[-1])
+        return Batch(*fields[:-2], place=place, demo=no, flipped=no)
 
     def update_priorities(self, batch: Batch, error: np.ndarray) -> None:
         """Set the priority of the sampled roots to (error + 1e-6)^exponent."""
         value = (error.astype(np.float64) + 1e-6) ** self.config.priority_exponent
         for task, buffer in enumerate(self.buffers):
-            mine = batch.task == task
+            mine = (batch.task == task) & ~batch.demo
             row, column = batch.place[1][mine], batch.place[2][mine]
             buffer.priority[row, column] = value[mine]
             buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
@@ -217,7 +236,7 @@ class Replay:
         """Keep search results [b, k, A] of batch rows [b], positions 0..k-1, for later batches."""
         task, row, column = (part[rows] for part in batch.place)
         for position in range(action.shape[1]):
-            alive = batch.alive[rows, position]
+            alive = batch.alive[rows, position] & ~batch.demo[rows]
             for index, buffer in enumerate(self.buffers):
                 mine = alive & (task == index)
                 place = row[mine], (column[mine] + position) % buffer.columns

@@ -8,12 +8,18 @@ The same command again resumes the run in `out`.
 
 import sys
 
-from training.checkpoint import CheckpointError
-from training.config import ConfigError, describe, load_config
-from training.trainer import Trainer
-
 
 def main() -> int:
+    try:
+        from training import parallel
+        from training.checkpoint import CheckpointError
+        from training.config import ConfigError, describe
+        from training.presets import load_config
+        from training.trainer import Trainer
+    except ModuleNotFoundError as error:
+        how = "pip install 'ezm[train]', or in a checkout pip install -e '.[train]'"
+        print(f"error: {error}; training needs {how}", file=sys.stderr)
+        return 2
     arguments = sys.argv[1:]
     wants_help = any(word in ("-h", "--help") for word in arguments)
     try:
@@ -25,8 +31,8 @@ def main() -> int:
         print(__doc__, *describe(config), sep="\n")
         return 0
     try:
-        Trainer(config).run()
-    except CheckpointError as error:
+        Trainer(parallel.begin(config)).run()
+    except (CheckpointError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except FloatingPointError as error:

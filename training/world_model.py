@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from training.config import ModelConfig
 from training.networks import Heads, LNTanh, ResidualTransition, RunningNorm, blocks
+from training.phrases import PhraseEmbedding
 from training.policy_head import Gaussian, gaussian
 from training.support import Support
 
@@ -19,13 +20,20 @@ class WorldModel(nn.Module):
 
     action_mask: Tensor  # [T, A]
 
-    def __init__(self, config: ModelConfig, observation: int, action_dims: Sequence[int]):
+    def __init__(
+        self,
+        config: ModelConfig,
+        observation: int,
+        action_dims: Sequence[int],
+        phrases: Tensor | None = None,
+    ):
         """Build the networks for `len(action_dims)` tasks.
 
         Args:
             config: sizes.
             observation: padded observation size O.
             action_dims: number of actuators of each task; A is the largest.
+            phrases: vectors [T, P, D] that tell the tasks; none: their embeddings are learnt.
         """
         super().__init__()
         self.config = config
@@ -36,9 +44,12 @@ class WorldModel(nn.Module):
             mask[task, :dim] = 1.0
         self.register_buffer("action_mask", mask)
         self.obs_norm = RunningNorm(observation)
-        self.task_embedding = nn.Embedding(tasks, e)
-        with torch.no_grad():  # inside the ball that `embed` projects to: a whole gradient
-            self.task_embedding.weight.copy_(self.embed(torch.arange(tasks)))
+        if phrases is None:
+            self.task_embedding = nn.Embedding(tasks, e)
+            with torch.no_grad():  # inside the ball that `embed` projects to: a whole gradient
+                self.task_embedding.weight.copy_(self.embed(torch.arange(tasks)))
+        else:
+            self.task_embedding = PhraseEmbedding(phrases, e)
         self.encoder = nn.Sequential(LNTanh(observation + e, d), blocks(config.blocks, d, w))
         self.dynamics = ResidualTransition(d, e + action, w, config.blocks)
         self.action_embedding = LNTanh(action + e, config.action_embedding)
@@ -63,6 +74,12 @@ class WorldModel(nn.Module):
         self.predictor = nn.Sequential(nn.Linear(d, p), nn.LayerNorm(p), nn.ReLU(), nn.Linear(p, d))
         self.reward_support = Support(*config.reward_range, config.bins, config.support)
         self.value_support = Support(*config.value_range, config.bins, config.support)
+
+    @property
+    def phrases(self) -> Tensor | None:
+        """The vectors [T, P, D] that tell the tasks, none if their embeddings are learnt."""
+        embedding = self.task_embedding
+        return embedding.phrases if isinstance(embedding, PhraseEmbedding) else None
 
     def embed(self, task: Tensor) -> Tensor:
         """Return the embedding of task indices [...], its norm at most 1."""
@@ -101,10 +118,10 @@ class WorldModel(nn.Module):
         return self.reward_support.decode(self.reward_logits(state, e, action))
 
     def value(self, features: Tensor, pick: Tensor | None, reduce: str) -> Tensor:
-        """Return one value [...] from the heads: the least ("min2") or the mean of them."""
+        """Return one value [...] from the heads: the least ("min…") or the mean of them."""
         decoded = self.value_support.decode(self.value_logits(features, pick))
         decoded = decoded.clamp(self.config.value_floor, 1e5)
-        return decoded.amin(-1) if reduce == "min2" else decoded.mean(-1)
+        return decoded.amin(-1) if reduce.startswith("min") else decoded.mean(-1)
 
 
 def count_parameters(model: nn.Module) -> int:

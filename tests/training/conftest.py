@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.config import PRESETS, ProposalConfig, TrainConfig
+from training.config import ProposalConfig, TrainConfig
 from training.h1_env import Step
 from training.mcts import SearchConfig
+from training.presets import PRESETS
 
 GOALS = {
     "left": np.array([-0.6, 0.0, 0.3]),

@@ -8,7 +8,7 @@ import torch
 
 from training.agent import Agent, build_model
 from training.checkpoint import save_agent
-from training.config import PRESETS
+from training.presets import PRESETS
 from training.trainer import Trainer
 
 CONFIG = PRESETS["debug"]

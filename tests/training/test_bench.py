@@ -29,7 +29,13 @@ def test_env_bench_ends_in_json_with_the_rates_of_all_parts(run):
 
 
 @pytest.mark.parametrize(
-    ("word", "named"), [("evns=4", "envs"), ("what=nothing", "env"), ("task_set=all", "h1_small")]
+    ("word", "named"),
+    [
+        ("evns=4", "envs"),
+        ("what=nothing", "env"),
+        ("task_set=all", "h1_small"),
+        ("config=none", "hb_hard"),
+    ],
 )
 def test_a_wrong_word_is_refused_with_what_exists(run, word, named):
     status, _, error = run(word)

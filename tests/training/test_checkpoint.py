@@ -10,8 +10,8 @@ from safetensors import safe_open
 from training import checkpoint
 from training.agent import Agent, build_model
 from training.checkpoint import CheckpointError, load_agent, load_run, save_agent, save_run
-from training.config import PRESETS
 from training.learner import Learner
+from training.presets import PRESETS
 from training.replay import Replay
 from training.trainer import Trainer
 

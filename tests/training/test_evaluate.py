@@ -9,9 +9,9 @@ import torch
 from training import evaluate as door
 from training.agent import build_model
 from training.checkpoint import save_agent
-from training.config import PRESETS
 from training.contenders import contenders
 from training.evaluation import RANDOM_RETURN, normalised
+from training.presets import PRESETS
 from training.tasks import TASKS
 
 FAST = ("episodes=2", "steps=12", "seed=3")

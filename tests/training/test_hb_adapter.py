@@ -10,10 +10,10 @@ import torch
 from training import hb_adapter
 from training.agent import build_model
 from training.checkpoint import save_agent
-from training.config import PRESETS
 from training.contenders import contenders
 from training.evaluation import evaluate
 from training.h1_env import H1Env
+from training.presets import PRESETS
 from training.tasks import TASKS, task
 
 try:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from training import losses
-from training.config import PRESETS, LossConfig, ModelConfig, OptimConfig, TargetConfig
+from training.config import LossConfig, ModelConfig, OptimConfig, TargetConfig
 from training.learner import Learner, unrolled_losses
 from training.policy_head import log_prob
+from training.presets import PRESETS
 from training.reanalyse import TrainingBatch
 from training.world_model import WorldModel
 

@@ -7,7 +7,7 @@ import torch
 
 from training.config import ModelConfig, ProposalConfig
 from training.mcts import SearchConfig
-from training.planner import PlannerConfig, _ModelView, climb, plan, root_candidates
+from training.planner import ModelView, PlannerConfig, climb, plan, root_candidates
 from training.policy_head import Gaussian, squash
 from training.world_model import WorldModel
 
@@ -39,7 +39,7 @@ def settings(search=PUBLISHED, reduce="min2", **counts):
 
 def view_of(net, config, rows=5, seed=0):
     task = torch.arange(rows) % 2
-    return _ModelView(net, task, torch.tensor([0, 1]), config, torch.Generator().manual_seed(seed))
+    return ModelView(net, task, torch.tensor([0, 1]), config, torch.Generator().manual_seed(seed))
 
 
 def test_candidates_come_as_mean_narrow_wide_gradient():

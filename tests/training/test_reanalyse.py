@@ -54,6 +54,8 @@ def windows(final, terminal, stored_at=None, newest=None):
         weight=np.ones(rows, np.float32),
         stored_action=rng.uniform(-1, 1, (rows, W + 1, A)).astype(np.float32),
         stored_at=at,
+        demo=np.zeros(rows, bool),
+        flipped=np.zeros(rows, bool),
         newest=np.zeros(rows, int) if newest is None else np.array(newest),
         place=(np.arange(rows) % 2, np.arange(rows), np.arange(rows)),
     )

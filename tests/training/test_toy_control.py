@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from training.agent import Agent
-from training.config import PRESETS, ModelConfig, ProposalConfig, TargetConfig
+from training.config import ModelConfig, ProposalConfig, TargetConfig
 from training.evaluation import evaluate
 from training.mcts import Root, SearchConfig, search
 from training.policy_head import Gaussian, sample
+from training.presets import PRESETS
 from training.trainer import Trainer
 
 STEPS = 30  # of an episode

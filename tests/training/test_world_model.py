@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from training.config import PRESETS, ModelConfig
+from training.config import ModelConfig
 from training.losses import cross_entropy
+from training.presets import PRESETS
 from training.world_model import WorldModel, count_parameters
 
 SMALL = ModelConfig(latent=16, width=24, blocks=1, task_embedding=8, head_hidden=(20,),

@@ -20,13 +20,15 @@ from training.mcts.seq_halving import halving_rounds
 class SearchConfig:
     """Constants of one search (published values)."""
 
-    simulations: int = 32
-    leaf_actions: int = 2
-    discount: float = 0.99
-    c_visit: float = 50.0
-    c_scale: float = 0.1
-    min_max_delta: float = 0.01
-    parallel: bool = True
+    simulations: int = 32  # model steps per search (N)
+    leaf_actions: int = 2  # policy samples expanded at a leaf
+    discount: float = 0.99  # per control step
+    c_visit: float = 50.0  # c_visit of Gumbel MuZero's sigma(q)
+    c_scale: float = 0.1  # c_scale of the same
+    min_max_delta: float = 0.01  # smallest spread that Q values are normalised by
+    counts: str = "as-released"  # a node's visits include its own; "gumbel": its children's only
+    rescale: str = "tree"  # Q by the whole tree's min-max; "node": by that of the node (mctx)
+    parallel: bool = True  # a halving round as one network call; false: one by one
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,17 @@ class _Tree:
         self.reward = torch.zeros(rows, nodes, device=device)  # on the edge into the node
         self.parent = torch.zeros(rows, nodes, dtype=torch.long, device=device)
         self.state = root.state.new_zeros(rows, nodes, root.state.shape[-1])
-        self.root_child = torch.full((rows, candidates), -1, device=device)
+        # one column more than candidates: there `add` writes what is not the root's
+        self.root_child = torch.full((rows, candidates + 1), -1, device=device)
         self.child = torch.full((rows, nodes, config.leaf_actions), -1, device=device)
         self.child_action = root.actions.new_zeros(rows, nodes, config.leaf_actions, action_dim)
         self.low = torch.full((rows,), float("inf"), device=device)
         self.high = torch.full((rows,), float("-inf"), device=device)
         self.value_sum[:, 0], self.visits[:, 0], self.state[:, 0] = root.value, 1.0, root.state
+        self.first_value = self.value_sum.clone()  # a node's own value, nothing backed up
         self.size = 1
+        # data-dependent early exits: cheap on a CPU, a stall on a GPU, impossible in one graph
+        self.asks = device.type == "cpu" and not torch.compiler.is_compiling()
 
     def completed_q(self, node: Tensor, child: Tensor) -> tuple[Tensor, Tensor]:
         """Return completed Q and visits [R, M, C] of `child` [R, M, C] (-1: none) of `node` [R, M].
@@ -102,6 +108,8 @@ class _Tree:
         q = edge + self.config.discount * total / n.clamp_min(1.0)
         own_n = self.visits.gather(1, node)
         own = self.value_sum.gather(1, node) / own_n.clamp_min(1.0)
+        if self.config.counts == "gumbel":
+            own_n, own = n.sum(-1), self.first_value.gather(1, node)
         count = seen.sum(-1)
         mean_q = torch.where(seen, q, 0.0).sum(-1) / count.clamp_min(1)
         mixed = torch.where(count > 0, (own + own_n * mean_q) / (1.0 + own_n), own)
@@ -109,8 +117,10 @@ class _Tree:
 
     def score(self, q: Tensor, n: Tensor) -> Tensor:
         """Return sigma(q-hat) = (c_visit + max_b n_b) c_scale q-hat, [R, M, C]."""
-        spread = (self.high - self.low).view(-1, 1, 1)
-        low = self.low.view(-1, 1, 1)
+        low, high = self.low.view(-1, 1, 1), self.high.view(-1, 1, 1)
+        if self.config.rescale == "node":
+            low, high = q.amin(-1, keepdim=True), q.amax(-1, keepdim=True)
+        spread = high - low
         scaled = (q - low) / spread.clamp_min(self.config.min_max_delta)
         scaled = torch.where(spread > 0, scaled, q).clamp(0.0, 1.0)
         return (self.config.c_visit + n.amax(-1, keepdim=True)) * self.config.c_scale * scaled
@@ -118,11 +128,14 @@ class _Tree:
     def root_scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return completed Q, score and visits of the root's candidates, each [R, K]."""
         root = torch.zeros_like(self.row)
-        q, n = self.completed_q(root, self.root_child.unsqueeze(1))
+        q, n = self.completed_q(root, self.root_child[:, :-1].unsqueeze(1))
         return q[:, 0], self.score(q, n)[:, 0], n[:, 0]
 
-    def descend(self, slot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def descend(self, slot: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
         """Walk from root candidate `slot` [R, M] to an edge without a node.
+
+        No subtree of the root is deeper than `depth` nodes: that many steps are enough. Off the
+        CPU all of them are taken, since to ask whether more are needed would wait for the device.
 
         Returns:
             parent [R, M], slot at the parent [R, M], action [R, M, A].
@@ -130,13 +143,16 @@ class _Tree:
         node = self.root_child.gather(1, slot)
         parent = torch.zeros_like(slot)
         action = self.actions.gather(1, slot.unsqueeze(-1).expand(-1, -1, self.actions.shape[-1]))
-        while bool((node >= 0).any()):
+        for _ in range(depth):
             inside = node >= 0
+            if self.asks and not bool(inside.any()):
+                break
             here = node.clamp_min(0)
             child = self.child[self.row, here]  # [R, M, L]
             q, n = self.completed_q(here, child)
             policy = torch.softmax(self.score(q, n), dim=-1)
             own_n = self.visits.gather(1, here).unsqueeze(-1)
+            own_n = n.sum(-1, keepdim=True) if self.config.counts == "gumbel" else own_n
             choice = (policy - n / (1.0 + own_n)).argmax(-1)
             parent = torch.where(inside, here, parent)
             slot = torch.where(inside, choice, slot)
@@ -154,17 +170,24 @@ class _Tree:
         span = slice(self.size, self.size + width)
         self.parent[:, span], self.state[:, span], self.reward[:, span] = parent, state, reward
         at_root = parent == 0
-        rows = self.row.expand_as(parent)
-        self.root_child[rows[at_root], slot[at_root]] = node[at_root]
-        self.child[rows[~at_root], parent[~at_root], slot[~at_root]] = node[~at_root]
+        none = self.root_child.shape[1] - 1
+        self.root_child.scatter_(1, torch.where(at_root, slot, none), node)
+        # a row's root entries all write to child [0, 0], which nothing reads: the root has its own
+        self.child[self.row, parent, torch.where(at_root, 0, slot)] = node
         self.size += width
         return node
 
-    def backup(self, node: Tensor, value: Tensor) -> None:
-        """Add the discounted return of each new leaf [R, M] to every node on its path."""
+    def backup(self, node: Tensor, value: Tensor, depth: int) -> None:
+        """Add the discounted return of each new leaf [R, M] to every node on its path.
+
+        No path has more than `depth` nodes below the root.
+        """
         ret, inf = value, float("inf")
-        below_root = node > 0
-        while bool(below_root.any()):
+        self.first_value.scatter_(1, node, value)
+        for _ in range(depth):
+            below_root = node > 0
+            if self.asks and not bool(below_root.any()):
+                break
             self.value_sum.scatter_add_(1, node, torch.where(below_root, ret, 0.0))
             self.visits.scatter_add_(1, node, below_root.to(ret.dtype))
             q = self.reward.gather(1, node) + self.config.discount * ret
@@ -172,7 +195,6 @@ class _Tree:
             self.high = torch.maximum(self.high, torch.where(below_root, q, -inf).amax(-1))
             ret = torch.where(below_root, q, ret)
             node = torch.where(below_root, self.parent.gather(1, node), node)
-            below_root = node > 0
         self.value_sum[:, 0] += ret.sum(-1)
         self.visits[:, 0] += ret.shape[-1]
 
@@ -191,7 +213,7 @@ def search(root: Root, model: Model, config: SearchConfig) -> SearchResult:
         visit = survivors[:, : spec.width]
         groups = [visit] if config.parallel else visit.split(1, dim=1)
         for slot in groups:
-            parent, place, action = tree.descend(slot)
+            parent, place, action = tree.descend(slot, number)
             row = tree.row.expand_as(parent).reshape(-1)
             origin = tree.state[tree.row, parent].flatten(0, 1)
             state, reward, value = model.step(origin, action.flatten(0, 1), row)
@@ -200,7 +222,7 @@ def search(root: Root, model: Model, config: SearchConfig) -> SearchResult:
             if number + 1 < len(rounds):  # children are looked at only by a later visit
                 proposals = model.propose(state, row)
                 tree.child_action[tree.row, node] = proposals.unflatten(0, shape)
-            tree.backup(node, value.view(shape))
+            tree.backup(node, value.view(shape), number + 1)
         if spec.halve_after:
             _, score, _ = tree.root_scores()
             order = score.gather(1, survivors).argsort(dim=1, descending=True, stable=True)

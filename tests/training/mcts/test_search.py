@@ -281,7 +281,7 @@ def test_an_unvisited_action_gets_the_mixed_value():
     tree = _Tree(root, SearchConfig(simulations=2, discount=0.5))
     slot = torch.zeros(1, 1, dtype=torch.long)
     node = tree.add(slot, slot, torch.zeros(1, 1, 1), torch.tensor([[1.0]]))
-    tree.backup(node, torch.tensor([[8.0]]))
+    tree.backup(node, torch.tensor([[8.0]]), depth=1)
     q, _, visits = tree.root_scores()
     assert q.tolist() == [[5.0, 4.5]]
     assert visits.tolist() == [[1.0, 0.0]]

@@ -1,0 +1,241 @@
+"""Demonstrations: the file, the batches, and a run that starts from them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from training import demonstrate, demonstrator, demos
+from training.config import ConfigError
+from training.features import SIZE
+from training.presets import load_config
+from training.replay import Batch
+from training.trainer import Trainer
+
+TINY = [
+    "preset=debug", "tasks=[stand,walk]", "collect.observation=body", "replay.mirrored=true",
+    "imitation.pretrain=20",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Real episodes of the home pose: it falls, so there are ends of both kinds."""
+    path = tmp_path_factory.mktemp("demos") / "demos.safetensors"
+    words = [f"out={path}", "policy=home", "action_map=stance", "tasks=[stand,walk]", "rows=2",
+             "steps=130", "episode_steps=100"]  # fmt: skip
+    assert run_door(demonstrate, words) == 0
+    return path
+
+
+def run_door(module, words):
+    import sys
+    from unittest import mock
+
+    with mock.patch.object(sys, "argv", [module.__name__, *words]):
+        return module.main()
+
+
+def config(file, out, *words):
+    return load_config([*TINY, f"demos={file}", f"out={out}", *words])
+
+
+def test_recorded_rewards_belong_to_recorded_frames(file):
+    """Replaying the actions of an episode in a fresh environment gives its rewards again."""
+    from training.h1_env import H1Env
+
+    parts = demos.read(file, ("stand",), "stance")["stand"]
+    env = H1Env(["stand"] * 2, seed=0, action_map="stance", delay_substeps=(0, 2))
+    first = env.reset()  # the constructor has reset once before, as in the recording
+    end = int(np.flatnonzero(parts["last"])[0])
+    np.testing.assert_array_equal(parts["observation"][0], first[0])
+    for frame in range(end):
+        step = env.step(np.stack([parts["action"][frame]] * 2))
+        np.testing.assert_allclose(parts["reward"][frame], step.reward[0], rtol=1e-6)
+        np.testing.assert_array_equal(parts["observation"][frame + 1], step.obs[0])
+    env.close()
+
+
+def test_labels_are_free_of_the_noise_that_was_executed(file):
+    parts = demos.read(file, ("walk",), "stance")["walk"]
+    acts = ~parts["last"]
+    assert len(np.unique(parts["label"][acts], axis=0)) == 1  # the home pose is one action
+    assert parts["action"][acts].std(axis=0).min() > 0.01
+
+
+def test_another_action_map_a_missing_task_and_another_file_are_refused(file, tmp_path):
+    with pytest.raises(ConfigError, match=r"action_map='stance'.*'home'"):
+        demos.read(file, ("walk",), "home")
+    with pytest.raises(ConfigError, match=r"no episodes of \['run'\].*stand.*walk"):
+        demos.read(file, ("run",), "stance")
+    with pytest.raises(ConfigError, match="demos="):
+        demos.read(tmp_path / "none.safetensors", ("run",), "stance")
+
+
+def test_of_several_files_the_first_that_has_a_task_is_taken(file, tmp_path):
+    shown = demos.read(file, ("stand", "walk"), "stance")
+    demos.write(tmp_path / "stand", {"stand": shown["walk"]}, {"action_map": "stance"})
+    both = demos.read(f"{tmp_path / 'stand'},{file}", ("stand", "walk"), "stance")
+    for task in ("stand", "walk"):
+        np.testing.assert_array_equal(both[task]["reward"], shown["walk"]["reward"])
+
+
+def test_windows_come_from_single_episodes_in_order(file):
+    shown = demos.Demonstrations(config(file, "unused"), window=7)
+    batch = shown.sample(200, np.random.default_rng(0))
+    parts = demos.read(file, ("stand", "walk"), "stance")
+    assert batch.observation.shape == (200, 8, SIZE)
+    assert batch.demo.all()
+    ends = {task: set(np.flatnonzero(parts[name]["last"])) for task, name in
+            enumerate(("stand", "walk"))}  # fmt: skip
+    for row in range(200):
+        column, task = int(batch.place[2][row]), int(batch.task[row])
+        assert column not in ends[task]
+        inside = [at - column for at in ends[task] if 0 <= at - column <= 7]
+        assert batch.final[row] == (min(inside) if inside else 7)
+        assert batch.alive[row].sum() == batch.final[row] + 1
+
+
+def test_joined_batches_keep_every_field(file):
+    shown = demos.Demonstrations(config(file, "unused"), window=7)
+    one, two = (shown.sample(8, np.random.default_rng(seed)) for seed in (0, 1))
+    both = demos.join(one, two)
+    for item in dataclasses.fields(Batch):
+        if item.name != "place":
+            np.testing.assert_array_equal(
+                getattr(both, item.name),
+                np.concatenate([getattr(one, item.name), getattr(two, item.name)]),
+            )
+    assert len(both.place[2]) == 16
+
+
+def test_mirrored_batches_turn_what_is_seen_and_done_together(file):
+    shown = demos.Demonstrations(config(file, "unused"), window=7)
+    batch = shown.sample(64, np.random.default_rng(0))
+    turned = demos.mirrored(batch, "body", np.random.default_rng(0))
+    assert 10 < turned.flipped.sum() < 54
+    same = ~turned.flipped
+    np.testing.assert_array_equal(turned.observation[same], batch.observation[same])
+    again = demos.mirrored(turned, "body", np.random.default_rng(0))  # the same rows again
+    np.testing.assert_array_equal(again.observation, batch.observation)
+    np.testing.assert_array_equal(again.action, batch.action)
+    np.testing.assert_array_equal(again.stored_action, batch.stored_action)
+    assert not np.array_equal(turned.observation, batch.observation)
+
+
+def test_a_run_imitates_first_then_acts_and_keeps_a_share(file, tmp_path):
+    trainer = Trainer(config(file, tmp_path / "run"))
+    trainer.rng = np.random.default_rng(0)
+    assert trainer._sample().demo.all()
+    trainer.run()
+    assert trainer.learner.updates == 40
+    assert trainer.steps > 0
+    share = trainer._sample().demo.mean()
+    assert 0.2 < share < 0.35  # share_end=0.25
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    pretraining = [row for row in rows if row.get("updates", 0) <= 20 and "steps" in row]
+    assert pretraining
+    assert all(row["steps"] == 0 for row in pretraining)
+
+
+def test_cloning_brings_the_policy_to_the_demonstrator(file, tmp_path):
+    """The home pose is one action: after pre-training alone the policy mean is near it."""
+    words = ("imitation.pretrain=150", "updates=150", "segment=150", "evaluate_every=150",
+             "optim.lr=3e-3", "loss.policy=1.0")  # fmt: skip
+    settings = config(file, tmp_path / "run", *words)
+    parts = demos.read(file, ("stand",), "stance")["stand"]
+    trainer = Trainer(settings)
+    from training.agent import Agent
+
+    def error():
+        agent = Agent(trainer.learner.model, settings, {})
+        mean = agent.policy_mean(parts["observation"][:50], np.zeros(50, int))
+        trainer.learner.model.train().requires_grad_(True)
+        return np.abs(mean - parts["label"][:50]).mean()
+
+    before = error()
+    while trainer.learner.updates < 150:
+        trainer._run_segment(150)
+    assert error() < 0.3 * before
+
+
+def test_a_run_with_demonstrations_resumes_to_the_same_weights(file, tmp_path):
+    from safetensors.torch import load_file
+
+    base = ("segment=10", "evaluate_every=40", "optim.drop_at=1.0")
+    for out in ("one", "two"):
+        settings = config(file, tmp_path / out, *base)
+        if out == "two":  # interrupted after two segments
+            trainer = Trainer(settings)
+            for _ in range(2):
+                trainer._run_segment(trainer.learner.updates + 10)
+                trainer.segment += 1
+                trainer._save()
+        Trainer(settings).run()
+    ours, theirs = (
+        load_file(tmp_path / out / "checkpoints/00000040/agent.safetensors")
+        for out in ("one", "two")
+    )
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
+
+
+def test_gentleness_begins_at_its_update(tmp_path, monkeypatch):
+    """From then on: randomised robots, the cost, the smoothness; before, none of them."""
+    from training import demonstrator_run
+
+    seen = []
+    update, make = demonstrator_run.Sac.update, demonstrator_run.H1Env
+
+    def watched(self, batch, generator, smooth):
+        seen.append((self.updates, smooth))
+        return update(self, batch, generator, smooth)
+
+    different = []
+    monkeypatch.setattr(demonstrator_run.Sac, "update", watched)
+
+    def recorded(*arguments, randomize, **others):
+        different.append(randomize)
+        return make(*arguments, randomize=randomize, **others)
+
+    monkeypatch.setattr(demonstrator_run, "H1Env", recorded)
+    words = [*SAC, "preset=h1_gentle", "gentle_after=30", f"out={tmp_path}"]
+    assert run_door(demonstrator, words) == 0
+    assert all(smooth == (0.2 if at >= 30 else 0.0) for at, smooth in seen)
+    assert [entry is None for entry in different] == [True, False]
+
+
+SAC = ["tasks=[stand,walk]", "envs_per_task=2", "random_steps=200", "evaluate_every=30",
+       "evaluate_episodes=1", "updates=60", "log_every=10", "batch=32", "sac.width=16",
+       "capacity=2000"]  # fmt: skip
+
+
+def test_the_demonstrator_resumes_to_the_same_weights(tmp_path):
+    from safetensors.torch import load_file
+
+    assert run_door(demonstrator, [*SAC, f"out={tmp_path / 'one'}"]) == 0
+    assert run_door(demonstrator, [*SAC, "updates=30", f"out={tmp_path / 'two'}"]) == 0
+    assert run_door(demonstrator, [*SAC, f"out={tmp_path / 'two'}"]) == 0
+    one, two = (load_file(tmp_path / out / "resume.safetensors") for out in ("one", "two"))
+    assert set(one) == set(two)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], rtol=0, atol=0)
+
+
+def test_the_demonstrators_best_weights_can_be_scored_and_recorded(tmp_path):
+    from training.contenders import contenders
+
+    assert run_door(demonstrator, [*SAC, "updates=30", f"out={tmp_path}"]) == 0
+    (who,) = contenders(str(tmp_path / "best.safetensors"))
+    assert (who.name, who.action_map, who.tasks) == ("demonstrator", "stance", ("stand", "walk"))
+    observation = np.zeros((3, 51), np.float32)
+    observation[:, 3] = 1.0
+    act = who.begin(("walk",), 0)
+    np.testing.assert_array_equal(act(observation, np.zeros(3, int)).shape, (3, 19))
+
+
+def test_tasks_of_different_scenes_cannot_share_experience(capsys):
+    assert run_door(demonstrator, ["tasks=[walk,hurdle]"]) == 2
+    assert "different scenes" in capsys.readouterr().err

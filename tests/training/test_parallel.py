@@ -1,0 +1,99 @@
+"""The learner on two processes takes the steps of one."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training import parallel
+from training.config import ConfigError
+from training.presets import PRESETS
+
+SMALL = PRESETS["h1_small"]
+SCRIPT = """
+import dataclasses, sys
+import torch, torch.distributed as dist
+from safetensors.torch import save_file
+from training import parallel
+from training.agent import build_model
+from training.learner import Learner
+from training.presets import PRESETS
+from training.reanalyse import TrainingBatch
+
+rank, file, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+world = 2 if rank >= 0 else 1
+if world == 2:
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+debug = PRESETS["debug"]
+config = dataclasses.replace(debug, optim=dataclasses.replace(debug.optim, freeze_norm_after=1))
+torch.manual_seed(rank + 5)
+model = build_model(config)
+if world == 1:
+    torch.manual_seed(5)
+    model = build_model(config)
+learner = Learner(model, config)
+learner.updates = 1  # observation statistics stay as they are
+parallel.begin_equal(learner.model, learner.updates)
+g = torch.Generator().manual_seed(0)
+B, P, U, O, A = 8, 3, 2, 51, 19
+draw = lambda *shape: torch.rand(*shape, generator=g)
+whole = dict(
+    task=torch.arange(B) % 2, observation=draw(B, P, O), action=draw(B, U, A) - 0.5,
+    reward=draw(B, U), value=10 * draw(B, P), policy=draw(B, P, A) - 0.5, weight=draw(B) + 0.5,
+    step_mask=torch.ones(B, P, dtype=torch.bool), policy_mask=torch.ones(B, P),
+)
+mine = slice(None) if world == 1 else slice(4 * rank, 4 * rank + 4)
+learner.update(TrainingBatch(**{k: v[mine] for k, v in whole.items()}))
+named = list(learner.model.named_parameters())
+kept = {f"weight/{n}": p.detach() for n, p in named}
+save_file(kept | {f"grad/{n}": p.grad for n, p in named if p.grad is not None}, out)
+"""
+
+
+@pytest.mark.slow
+def test_two_gloo_processes_give_the_gradients_and_the_weights_of_one(tmp_path):
+    def start(rank):
+        command = [sys.executable, "-c", SCRIPT, str(rank), str(tmp_path / "meet"),
+                   str(tmp_path / f"{rank}.st")]  # fmt: skip
+        return subprocess.Popen(command, cwd=Path(__file__).parents[2])
+
+    assert [process.wait() for process in [start(0), start(1)]] == [0, 0]
+    assert start(-1).wait() == 0
+    one, first, second = (load_file(tmp_path / f"{rank}.st") for rank in (-1, 0, 1))
+    assert any(name.startswith("grad/") for name in one)
+    for name, tensor in one.items():
+        assert torch.equal(first[name], second[name]), name
+        if name.startswith("grad/"):
+            assert torch.allclose(first[name], tensor, rtol=1e-3, atol=1e-6), name
+
+
+def test_shares_add_up_and_the_ratio_of_updates_to_all_steps_stays():
+    parts = [parallel.share(SMALL, rank, 4) for rank in range(4)]
+    assert sum(part.optim.batch for part in parts) == SMALL.optim.batch
+    assert sum(p.collect.envs_per_task for p in parts) == SMALL.collect.envs_per_task
+    # updates = ratio x steps of one process; the steps of all are four times those
+    assert parts[0].update_ratio / 4 == SMALL.update_ratio
+    assert len({part.seed for part in parts}) == len({part.out for part in parts}) == 4
+    assert parts[0].out == SMALL.out
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"max_minutes": 5.0}, "max_minutes"),
+        ({"optim": dataclasses.replace(SMALL.optim, batch=126)}, "optim.batch=126.*2 processes"),
+    ],
+)
+def test_what_does_not_divide_or_would_let_processes_part_is_refused(change, match):
+    with pytest.raises(ConfigError, match=match):
+        parallel.share(dataclasses.replace(SMALL, **change), 0, 2)
+
+
+def test_without_torchrun_nothing_changes(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert parallel.begin(SMALL) is SMALL
+    assert not parallel.joined()

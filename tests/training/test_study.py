@@ -1,0 +1,157 @@
+"""Studies: which runs they make, that samples per task are equal, and what they report."""
+
+import dataclasses
+import json
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from training import study, study_runs
+from training.charts import Line, draw
+from training.config import ConfigError
+from training.study import StudyConfig, plan_language, plan_scheduler, plan_tasks, split
+from training.study_report import report, spread_over_seeds, table
+from training.study_runs import Result, Run, train_and_score
+from training.toy import GOALS, TOY, TOYS
+
+SHORT = dataclasses.replace(
+    TOY, updates=4, segment=4, evaluate_every=4, cosine_every=2, log_every=2,
+    collect=dataclasses.replace(TOY.collect, envs_per_task=2, random_steps=20),
+)  # fmt: skip
+
+
+def result(label, seed, scores, tasks=("left", "right")):
+    config = dataclasses.replace(TOY, seed=seed, tasks=tasks)
+    by_task = {"search": dict(zip(tasks, scores, strict=True)), "mean": dict.fromkeys(tasks, 0.5)}
+    curves = {"cosine/dynamics": [(1.0, 0.0), (2.0, 0.4)], "train_return/left": [(1.0, 3.0)]}
+    return Result(Run(label, config), by_task, curves, 1200, "abc")
+
+
+def test_at_every_count_each_task_is_trained_once_with_the_same_share_of_batch_and_rows():
+    runs = plan_tasks(StudyConfig(counts=(1, 3, 9)), TOY)
+    assert [len(run.config.tasks) for run in runs] == [1] * 9 + [3] * 3 + [9]
+    for count in (1, 3, 9):
+        members = [run for run in runs if run.label == str(count)]
+        assert sorted(t for run in members for t in run.config.tasks) == sorted(GOALS)
+    shares = {run.config.optim.batch / len(run.config.tasks) for run in runs}
+    rows = {(run.config.collect.envs_per_task, run.config.updates) for run in runs}
+    assert shares == {24.0} and len(rows) == 1
+
+
+def test_the_covered_tasks_can_be_limited_and_a_count_without_enough_tasks_is_refused():
+    runs = plan_tasks(StudyConfig(counts=(1, 3, 9), cover=3), TOY)
+    assert [len(run.config.tasks) for run in runs] == [1, 1, 1, 3, 9]
+    assert [run.config.tasks[0] for run in runs[:3]] == list(runs[3].config.tasks)
+    with pytest.raises(ConfigError, match=r"counts: 10 is not in 1..9"):
+        plan_tasks(StudyConfig(counts=(10,)), TOY)
+
+
+def test_the_schedulers_runs_differ_in_the_scheduler_alone():
+    one, other = plan_scheduler(StudyConfig(), TOYS["toy_uneven"])
+    assert (one.label, other.label) == ("balanced", "learning_progress")
+    same = dataclasses.replace(other.config, schedule=one.config.schedule)
+    assert same == one.config
+
+
+def test_the_runs_told_in_words_differ_in_what_tells_them_alone(tmp_path):
+    learnt, told = plan_language(StudyConfig(out=str(tmp_path)), TOY)
+    assert learnt.config.language == "" and (tmp_path / "phrases.safetensors").is_file()
+    assert dataclasses.replace(told.config, language="") == learnt.config
+
+
+def test_words_go_to_the_study_or_to_its_runs():
+    mine, theirs = split(["what=tasks", "optim.lr=1e-3", "counts=[1,3]", "preset=toy"])
+    assert mine == ["what=tasks", "counts=[1,3]"] and theirs == ["optim.lr=1e-3", "preset=toy"]
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_scored_and_not_trained_again(tmp_path, monkeypatch):
+    config = dataclasses.replace(SHORT, tasks=("left", "right"), out=str(tmp_path / "run"))
+    run = Run("2", config)
+    first = train_and_score(run, episodes=2)
+    assert set(first.scores) == {"search", "mean"}
+    assert all(set(scores) == {"left", "right"} for scores in first.scores.values())
+    assert "cosine/dynamics/left|right" in first.curves and "loss_task/left" in first.curves
+    monkeypatch.setattr(study_runs, "Trainer", None)
+    again = train_and_score(run, episodes=2)
+    assert again == first
+    with pytest.raises(ConfigError, match="other settings"):
+        train_and_score(Run("2", dataclasses.replace(config, updates=8)), episodes=2)
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_told_is_scored_on_held_out_phrases_too(tmp_path):
+    _, told = plan_language(StudyConfig(out=str(tmp_path)), SHORT)
+    config = dataclasses.replace(told.config, tasks=("left", "top"))
+    config = dataclasses.replace(config, out=str(tmp_path / "run"))
+    scores = train_and_score(Run("told", config), episodes=2).scores
+    assert set(scores) == {
+        "search", "mean", "search, held-out phrases", "mean, held-out phrases",
+    }  # fmt: skip
+
+
+def test_the_spread_is_that_of_the_seeds_means_not_of_tasks():
+    results = [result("2", 0, (0.0, 1.0)), result("2", 1, (0.2, 1.0))]
+    mean, spread = spread_over_seeds(results, "search")
+    assert mean == pytest.approx(0.55)
+    assert spread == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("what", study.KINDS)
+def test_a_report_prints_its_table_and_draws_a_chart_that_is_xml(what, tmp_path, capsys):
+    labels = ("1", "3") if what == "tasks" else ("balanced", "other")
+    results = [result(labels[0], 0, (0.2, 0.4)), result(labels[1], 0, (0.6, 0.8))]
+    facts = report(what, results, tmp_path / "chart.svg")
+    printed = capsys.readouterr().out
+    assert "0.30 ± 0.00" in printed and "0.70 ± 0.00" in printed
+    assert [row["search"] for row in facts["rows"]] == [0.3, 0.7]
+    json.dumps(facts, allow_nan=False)
+    root = ElementTree.parse(tmp_path / "chart.svg").getroot()
+    assert len(root.findall(".//{*}polyline")) >= 1
+
+
+def test_only_tasks_that_every_count_was_trained_on_are_compared(tmp_path):
+    single = result("1", 0, (0.2,), tasks=("left",))
+    double = result("2", 0, (0.6, 1.0))
+    rows = report("tasks", [single, double], tmp_path / "chart.svg")["rows"]
+    assert [row["search"] for row in rows] == [0.2, 0.6]
+
+
+def test_cosines_are_the_mean_of_a_runs_second_half(tmp_path):
+    facts = report("tasks", [result("2", 0, (0.2, 0.4))], tmp_path / "chart.svg")
+    assert facts["rows"][0]["cosine dynamics"] == 0.4
+    assert facts["rows"][0]["cosine reward"] is None
+
+
+def test_a_table_has_a_column_for_every_name_and_nothing_where_there_is_none():
+    lines = table([{"a": 1, "b": 0.5, "b ±": 0.25}, {"a": 2}]).splitlines()
+    assert lines == ["| a | b |", "|---|---|", "| 1 | 0.50 ± 0.25 |", "| 2 |  |"]
+
+
+def test_points_stand_where_their_values_say(tmp_path):
+    draw(tmp_path / "c.svg", "t", "x", "y", [Line("a", [(0, 0.0), (1, 1.0), (2, 0.5)])], (0, 1))
+    circles = ElementTree.parse(tmp_path / "c.svg").getroot().findall(".//{*}circle")
+    (x0, y0), (x1, y1), (x2, y2) = ((float(c.get("cx")), float(c.get("cy"))) for c in circles)
+    assert x1 - x0 == pytest.approx(x2 - x1)
+    assert y2 - y1 == pytest.approx((y0 - y1) / 2)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw(tmp_path / "d.svg", "t", "x", "y", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["what=nothing"], "there are tasks, scheduler, language"),
+        (["preset=nothing"], "unknown preset"),
+        (["seeds=[]"], "one seed at least"),
+        (["optim.nothing=1"], "nothing"),
+        (["tasks=[walk]", "counts=[1]"], "preset=toy has"),
+    ],
+)
+def test_bad_words_end_with_a_sentence_and_exit_code_2(
+    words, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["study.py", *words, f"out={tmp_path}/out"])
+    assert study.main() == 2
+    assert message in capsys.readouterr().err

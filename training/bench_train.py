@@ -1,0 +1,228 @@
+"""What one training step costs, part by part: the rows of `training/bench.py` beside the simulator.
+
+A *part* is a function that does some work once and returns how many units of it; FLOP are those of
+its matrix products, counted by torch, not estimated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from training import mcts
+from training.agent import build_model
+from training.config import ConfigError, TrainConfig, to_dict
+from training.learner import Learner
+from training.networks import autocast
+from training.planner import ModelView, PlannerConfig, pick_heads, plan
+from training.reanalyse import TrainingBatch, reanalyse
+from training.replay import Replay
+from training.suites import open_device, open_suite
+
+Part = Callable[[], int]
+Rate = tuple[float, float]  # units per second: of the clock, of CPU time
+PEER = Path(__file__).parents[1] / "tools" / "mctx_peer.py"
+
+
+@dataclass
+class Step:
+    """The pieces of one training step of a configuration, on made-up experience."""
+
+    config: TrainConfig
+
+    def __post_init__(self) -> None:
+        config = self.config
+        torch.set_num_threads(config.torch_threads)
+        torch.manual_seed(config.seed)
+        self.device = open_device(config.device)
+        make_env, sizes = open_suite(config)
+        self.learner = Learner(build_model(config, *sizes).to(self.device), config)
+        self.planner = dataclasses.replace(
+            PlannerConfig.of(config.search, config.proposals, config.targets),
+            precision=config.precision, compile=config.optim.compile_search,
+        )  # fmt: skip
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        rows = config.collect.envs_per_task
+        self.task = np.repeat(np.arange(len(config.tasks)), rows)
+        names = [config.tasks[index] for index in self.task]
+        self.env = make_env(names, seed=config.seed, action_map=config.collect.action_map,
+                            threads=config.collect.threads)  # fmt: skip
+        window = config.targets.unroll + config.targets.td_steps
+        small = dataclasses.replace(config.replay, capacity=rows * 8 * window)
+        self.replay = Replay(len(config.tasks), rows, *sizes, window, small)
+        self.observation = self.env.reset()
+        self.actions = 0.3 * self.rng.standard_normal((len(self.task), sizes[1]))
+        for _ in range(4 * window):
+            self.collect()
+        self.batch = self.replay.sample(config.optim.batch, self.rng)
+
+    def collect(self) -> int:
+        """Step every environment once and store it; return how many there are."""
+        action = self.actions.clip(-1, 1).astype(np.float32)
+        step = self.env.step(action)
+        for index, buffer in enumerate(self.replay.buffers):
+            mine = self.task == index
+            buffer.add(self.observation[mine], action[mine], step.reward[mine])
+        done = step.terminated | step.truncated
+        self.observation = self.env.reset(done) if done.any() else step.obs
+        return len(self.task)
+
+    def act(self) -> int:
+        """Search an action for every environment; return the number of roots."""
+        self._plan(self.observation, self.task, self.planner)
+        return len(self.task)
+
+    def searched(self, planner: PlannerConfig | None = None, roots: int = 0) -> Part:
+        """Return a search from as many roots as one update's re-analysis has (or `roots`)."""
+        count = roots or self.roots
+        index = np.arange(count) % len(self.task)
+
+        def part() -> int:
+            self._plan(self.observation[index], self.task[index], planner or self.planner)
+            return count
+
+        return part
+
+    def bare_search(self, search: mcts.SearchConfig, roots: int = 0) -> Part:
+        """Return a search whose roots, values and candidates are there: what mctx is timed on."""
+        count, model = roots or self.roots, self.learner.average
+        task = torch.from_numpy(np.arange(count) % len(self.config.tasks)).to(self.device)
+        pick = pick_heads(model, self.planner.value_reduce, self.generator)
+        view = ModelView(model, task, pick, self.planner, self.generator)
+        actions = model.action_mask.shape[1]
+        shape = count, self.planner.proposals.count, actions
+        root = mcts.Root(
+            torch.randn(count, model.config.latent, device=self.device),
+            torch.zeros(count, device=self.device),
+            torch.randn(shape, device=self.device).tanh(),
+        )
+
+        @torch.no_grad()
+        def part() -> int:
+            with autocast(self.device, self.planner.precision):
+                mcts.search(root, view, search).action.cpu()
+            return count
+
+        return part
+
+    @property
+    def roots(self) -> int:
+        """Searches of one update: rows of the batch times positions."""
+        targets = self.config.targets
+        return round(targets.reanalyse_share * len(self.batch.task)) * targets.reanalyse_positions
+
+    def sample(self) -> int:
+        """Draw a batch."""
+        self.replay.sample(self.config.optim.batch, self.rng)
+        return 1
+
+    def reanalyse(self) -> int:
+        """Make one batch's targets; return the number of roots searched."""
+        self._reanalyse()
+        return self.roots
+
+    def update(self) -> int:
+        """Take one gradient step."""
+        self.learner.update(self._training_batch)
+        return 1
+
+    @functools.cached_property
+    def _training_batch(self) -> TrainingBatch:
+        return self._reanalyse()[0]
+
+    def _plan(self, observation: np.ndarray, task: np.ndarray, planner: PlannerConfig) -> None:
+        result = plan(
+            self.learner.average, torch.from_numpy(observation).to(self.device),
+            torch.from_numpy(task).to(self.device), planner, self.generator,
+        )  # fmt: skip
+        result.action.cpu()  # what was asked for is there
+
+    def _reanalyse(self):
+        return reanalyse(self.learner.average, self.batch, self.config.targets, self.planner,
+                         self.learner.updates, self.generator)  # fmt: skip
+
+    def parts(self) -> dict[str, Part]:
+        """Return everything a training step consists of, by name."""
+        return {
+            "environment": self.collect, "acting": self.act, "sample": self.sample,
+            "re-analysis": self.reanalyse, "update": self.update,
+        }  # fmt: skip
+
+    def per_update(self) -> dict[str, float]:
+        """Return how many units of each part one update needs (update_ratio is exact)."""
+        steps = len(self.config.tasks) / self.config.update_ratio
+        return {"environment": steps, "acting": steps, "sample": 1.0,
+                "re-analysis": float(max(self.roots, 1)), "update": 1.0}  # fmt: skip
+
+
+def matrix_rate(size: int, device: torch.device) -> Part:
+    """Return a part that multiplies two float32 matrices; its units are MFLOP."""
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+
+    def part() -> int:
+        for _ in range(4):
+            product = a @ b
+        product[0, 0].item()
+        return 4 * 2 * size**3 // 10**6
+
+    return part
+
+
+def flop(part: Part) -> float:
+    """Return the floating-point operations of a part's matrix products, per unit."""
+    with FlopCounterMode(display=False) as counter:
+        units = part()
+    return counter.get_total_flops() / max(units, 1)
+
+
+def levers(config: TrainConfig) -> dict[str, TrainConfig]:
+    """Return the configuration with re-analysis made cheaper in the ways of the specification."""
+    every, targets = config.targets.unroll + 1, config.targets
+    variants = {
+        f"all {every} positions, whole batch": (every, 1.0),
+        f"all {every} positions, half of it": (every, 0.5),
+        "the root position, whole batch": (1, 1.0),
+        "the root position, half of it": (1, 0.5),
+        "the root position, a quarter": (1, 0.25),
+    }
+    return {
+        name: dataclasses.replace(
+            config,
+            targets=dataclasses.replace(targets, reanalyse_positions=k, reanalyse_share=share),
+        )
+        for name, (k, share) in variants.items()
+    }
+
+
+def peer_rate(python: str, config: TrainConfig, roots: int, rounds: int) -> Rate:
+    """Let mctx search in a process of its own: same sizes, roots, simulations and candidates.
+
+    Raises:
+        ConfigError: `python` is not one, or has no mctx.
+    """
+    model = build_model(config)
+    question = {
+        "config": to_dict(config), "roots": roots, "rounds": rounds,
+        "observation": len(model.obs_norm.mean), "action": model.action_mask.shape[1],
+    }  # fmt: skip
+    try:
+        answer = subprocess.run(
+            [python, str(PEER), json.dumps(question)], capture_output=True, text=True, check=True
+        )
+    except OSError as error:
+        raise ConfigError(f"peer={python!r}: {error}") from None
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.strip().splitlines()[-1:] or ["no word"]
+        raise ConfigError(f"peer={python!r} could not run mctx: {last[0]}") from None
+    rates = json.loads(answer.stdout.splitlines()[-1])
+    return rates["per_s"], rates["per_cpu_s"]

@@ -1,0 +1,130 @@
+"""Record a policy's episodes for `demos=`.
+
+    python training/demonstrate.py policy=runs/demonstrator/best.safetensors tasks=[walk] out=demos.safetensors
+    python training/demonstrate.py --help            every key, its default and type
+
+The label of a frame is what the policy meant to do, without the exploration noise that was executed:
+the rows of a task carry different amounts of it, so the recording shows how to recover.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from training import demos
+from training.checkpoint import CheckpointError
+from training.config import ConfigError, choose, describe
+from training.contenders import Contender, contenders
+from training.h1_env import H1Env
+from training.randomization import Randomization
+from training.trainer import PELVIS_HEIGHT, git_sha
+
+
+@dataclass(frozen=True)
+class DemonstrateConfig:
+    """One recording."""
+
+    preset: str = "h1"
+    policy: str = ""  # a path, or any other word that evaluate.py takes
+    contender: str = ""  # which of several, e.g. planner or mean; empty: the first
+    tasks: tuple[str, ...] = ("stand", "walk", "run")
+    out: str = "demos.safetensors"
+    rows: int = 16  # environments per task
+    steps: int = 3000  # per row
+    episode_steps: int = 1000
+    noise: tuple[float, float] = (0.02, 0.3)  # of the first row and of the last, evenly in the log
+    fall_height: float = 0.6  # m; below it an episode ends as terminal
+    action_map: str = "benchmark"  # of policies that have none of their own
+    delay_substeps: tuple[int, int] = (0, 2)
+    seed: int = 0
+    randomization: Randomization = field(default_factory=Randomization)
+
+
+def record(who: Contender, task: str, config: DemonstrateConfig) -> dict[str, np.ndarray]:
+    """Return `config.rows` x `config.steps` transitions of one task, episode after episode."""
+    rng = np.random.default_rng([config.seed, len(task)])
+    different = config.randomization != Randomization()
+    env = H1Env(
+        [task] * config.rows, seed=config.seed, action_map=who.action_map,
+        max_steps=config.episode_steps, delay_substeps=config.delay_substeps,
+        randomize=config.randomization if different else None,
+    )  # fmt: skip
+    act = who.begin((task,), config.seed)
+    noise = np.geomspace(*config.noise, config.rows)[:, None]
+    rows: list[list[tuple]] = [[] for _ in range(config.rows)]
+    observation, index = env.reset(), np.zeros(config.rows, np.int64)
+    for count in range(config.steps):
+        label = np.clip(act(observation, index), -1, 1).astype(np.float32)
+        action = np.clip(label + noise * rng.standard_normal(label.shape), -1, 1).astype(np.float32)
+        step = env.step(action)
+        low = step.obs[:, PELVIS_HEIGHT] < config.fall_height
+        terminal = step.terminated | low
+        done = terminal | step.truncated | (count == config.steps - 1)
+        for row, frames in enumerate(rows):
+            frames.append(
+                (observation[row], action[row], label[row], step.reward[row], False, False)
+            )
+            if done[row]:
+                none = np.zeros_like(action[row])
+                frames.append((step.obs[row], none, none, 0.0, True, bool(terminal[row])))
+        observation = env.reset(done) if done.any() else step.obs
+    env.close()
+    columns = zip(*(frame for frames in rows for frame in frames), strict=True)
+    kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
+    return {
+        name: np.array(column, kind)
+        for name, column, kind in zip(demos.FIELDS, columns, kinds, strict=True)
+    }
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    wants_help = any(word in ("-h", "--help") for word in words)
+    try:
+        config = choose([w for w in words if w not in ("-h", "--help")],
+                        {"h1": DemonstrateConfig()}, "h1")  # fmt: skip
+        if wants_help:
+            print(__doc__, *describe(config), sep="\n")
+            return 0
+        if not config.policy:
+            raise ConfigError("policy= says whose episodes to record: a path or a word")
+        found = contenders(config.policy, config.action_map)
+        named = [who for who in found if config.contender in ("", who.name)]
+        if not named:
+            raise ConfigError(
+                f"contender={config.contender!r}; there are {[w.name for w in found]}"
+            )
+        who = named[0]
+        missing = [name for name in config.tasks if who.tasks and name not in who.tasks]
+        if missing:
+            raise ConfigError(f"{config.policy} does not know {missing}; it knows {who.tasks}")
+    except (ConfigError, CheckpointError, ValueError, KeyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    episodes, summary = {}, {}
+    for name in config.tasks:
+        began = time.monotonic()
+        episodes[name] = parts = record(who, name, config)
+        count = int(parts["last"].sum())
+        summary[name] = {
+            "transitions": int((~parts["last"]).sum()),
+            "episodes": count,
+            "falls": int(parts["terminal"].sum()),
+            "return": round(float(parts["reward"].sum()) / count, 1),
+        }
+        print(f"{name}: {summary[name]} in {time.monotonic() - began:.0f} s", flush=True)
+    facts = {"action_map": who.action_map, "policy": Path(config.policy).name, "git": git_sha(),
+             "seed": str(config.seed)}  # fmt: skip
+    demos.write(Path(config.out), episodes, facts)
+    print(json.dumps({"out": config.out, **summary}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

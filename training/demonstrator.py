@@ -1,0 +1,148 @@
+"""Train a model-free demonstrator (SAC) on tasks that share a scene.
+
+    python training/demonstrator.py tasks=[stand,walk,run] out=runs/demonstrator seed=0
+    python training/demonstrator.py --help            every key, its default and type
+
+All rows' experience trains all tasks: each transition is stored with every task's reward, and its
+mirror image counts too. The best weights so far, over seeded episodes of HumanoidBench's protocol,
+lie in out/best.safetensors. The same command again resumes the run in `out`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from runtime import h1
+from training import features
+from training.config import ConfigError, choose, describe, rebuild
+from training.randomization import Randomization
+from training.sac import Sac, SacConfig
+from training.tasks import task
+
+FORMAT = "ezm-demonstrator-1"
+
+
+@dataclass(frozen=True)
+class DemonstratorConfig:
+    """One run of the demonstrator."""
+
+    preset: str = "h1"
+    tasks: tuple[str, ...] = ("stand", "walk", "run")
+    seed: int = 0
+    out: str = "runs/demonstrator"
+    updates: int = 400_000
+    torch_threads: int = 1
+    action_map: str = "stance"
+    envs_per_task: int = 8
+    update_ratio: float = 0.4  # updates per environment step, all tasks together
+    batch: int = 256
+    steps: int = 3  # of the returns, in a task's own rows
+    discount: float = 0.99
+    own_share: float = 0.5  # of a task's samples, from its own rows; the rest from anywhere
+    mirrored: bool = True
+    gentle_after: int = 0  # updates; from then on what follows applies:
+    speed_penalty: float = 0.0  # times mean(max(0, |joint velocity| / limit - 0.8)^2), per step
+    smooth: float = 0.0  # weight of |action(s) - action(s')|^2 of the mean policy, see SacConfig
+    capacity: int = 600_000  # transitions
+    random_steps: int = 6000  # first, of all tasks together
+    random_scale: float = 0.7
+    fall_height: float = 0.6  # m; below it a training episode ends as terminal
+    delay_substeps: tuple[int, int] = (0, 2)
+    evaluate_every: int = 20_000  # updates; also how often everything is saved
+    evaluate_episodes: int = 8
+    log_every: int = 1000
+    sac: SacConfig = field(default_factory=SacConfig)
+    randomization: Randomization = field(default_factory=Randomization)  # never in evaluations
+
+    def __post_init__(self) -> None:
+        scenes = {task(name).scene for name in self.tasks}
+        if len(scenes) != 1:
+            raise ConfigError(f"tasks={list(self.tasks)} lie in different scenes: {sorted(scenes)}")
+        if scenes != {"floor"} and self.mirrored:
+            raise ConfigError(f"mirrored=true needs level floor, the scene is {scenes.pop()!r}")
+
+
+PRESETS = {
+    "h1": DemonstratorConfig(),
+    # what a motor can do, on robots that differ and are pushed: for policies that shall leave home
+    "h1_gentle": DemonstratorConfig(
+        preset="h1_gentle",
+        gentle_after=60_000,  # from the start it learns next to nothing: docs/training_log.md
+        speed_penalty=3.0,
+        smooth=0.2,
+        evaluate_every=10_000,
+        randomization=Randomization(
+            friction=(0.5, 1.25),
+            mass=(0.9, 1.1),
+            strength=(0.85, 1.0),
+            stiffness=(0.9, 1.1),
+            damping=(0.9, 1.1),
+            latency=(0, 6),
+            push_speed=(0.0, 0.6),
+        ),
+    ),
+}
+
+
+def actions(sac: Sac, observation: np.ndarray, task_index: np.ndarray) -> np.ndarray:
+    """Return the averaged policy's actions [E, 19] for HumanoidBench observations [E, >= 51]."""
+    inputs = torch.from_numpy(features.features(observation))
+    return sac.best(inputs, torch.from_numpy(np.asarray(task_index))).numpy()
+
+
+def load(path: str | Path) -> tuple[Sac, DemonstratorConfig]:
+    """Read a best.safetensors (or actor_*.safetensors) of a run; only what acts is restored."""
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata() or {}
+    if "config" not in facts:
+        raise ConfigError(f"{path} is not a demonstrator's file: it carries no configuration")
+    config = rebuild(DemonstratorConfig, json.loads(facts["config"]))
+    sac = Sac(features.SIZE, h1.NUM_JOINTS, len(config.tasks), config.sac)
+    tensors = load_file(path)
+    for part in ("normalizer", "average"):
+        sac.modules()[part].load_state_dict(under(tensors, f"{part}."))
+    return sac, config
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    wants_help = any(word in ("-h", "--help") for word in words)
+    try:
+        config = choose(
+            [word for word in words if word not in ("-h", "--help")],
+            PRESETS, "h1",
+        )  # fmt: skip
+    except (ConfigError, KeyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if wants_help:
+        print(__doc__, *describe(config), sep="\n")
+        return 0
+    try:
+        from training.demonstrator_run import Demonstrator  # which imports this module
+
+        Demonstrator(config).run()
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes from the last save", file=sys.stderr)
+        return 130
+    except FloatingPointError as error:
+        print(f"error: {error}; the last save is as it was", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Studies of many tasks: what sharing brings, how to spread samples, tasks told in words.
+
+    python training/study.py preset=toy what=tasks counts=[1,3,9] seeds=[0,1] out=runs/study
+    python training/study.py preset=hb_medium what=tasks device=cuda out=runs/study_hb
+    python training/study.py preset=toy_uneven what=scheduler seeds=[0,1,2] out=runs/spread
+    python training/study.py preset=toy what=language out=runs/told
+
+`tasks` trains on groups of 1, 3, … tasks, every task (or the first `cover`) once at every count,
+with the same samples and the same updates on them per task; `scheduler` compares the ways to spread
+samples over tasks; `language` compares learnt task embeddings with instructions, known and held
+out. Words that are no key of the study go to the training runs (`updates=1000`, `optim.lr=1e-3`).
+Every run is a folder that resumes, the same command goes on where it stopped; last line: JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config import ConfigError, TrainConfig, choose, describe
+from training.presets import PRESETS
+from training.scheduler import KINDS as SCHEDULES
+from training.study_report import report
+from training.study_runs import Run, train_and_score
+from training.toy import TOYS
+
+KINDS = ("tasks", "scheduler", "language")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What a study can be told; everything else belongs to its runs."""
+
+    what: str = "tasks"  # or scheduler, language
+    out: str = "runs/study"  # folder of runs, table and chart
+    counts: tuple[int, ...] = (1, 3, 9)  # tasks trained together (what=tasks)
+    cover: int = 0  # first tasks that groups of every count cover, and that are compared; 0: all
+    seeds: tuple[int, ...] = (0,)  # each trains every run once
+    episodes: int = 16  # per task and score
+    encoder: str = "hashed-ngrams-256"  # of the instructions (what=language)
+    chart: str = ""  # file.svg; empty: <out>/<what>.svg
+
+
+def plan_tasks(study: StudyConfig, base: TrainConfig) -> list[Run]:
+    """Return runs on consecutive groups of each count, batch and environments in proportion."""
+    per_task = base.optim.batch // len(base.tasks)
+    runs = []
+    for count in study.counts:
+        if not 1 <= count <= len(base.tasks):
+            raise ConfigError(
+                f"counts: {count} is not in 1..{len(base.tasks)}, the tasks there are"
+            )
+        starts = range(0, len(base.tasks) - count + 1, count)
+        for start in starts:
+            if study.cover and start >= study.cover:
+                break
+            tasks = base.tasks[start : start + count]
+            optim = dataclasses.replace(base.optim, batch=per_task * count)
+            runs.append(Run(str(count), dataclasses.replace(base, tasks=tasks, optim=optim)))
+    return runs
+
+
+def plan_scheduler(study: StudyConfig, base: TrainConfig) -> list[Run]:
+    """Return a run of each way to spread samples."""
+    del study
+    return [
+        Run(kind, dataclasses.replace(base, schedule=dataclasses.replace(base.schedule, kind=kind)))
+        for kind in SCHEDULES
+    ]
+
+
+def plan_language(study: StudyConfig, base: TrainConfig) -> list[Run]:
+    """Return a run with learnt embeddings and one that is told by instructions."""
+    from training import language, toy
+
+    texts = toy.instructions() if base.preset in TOYS else language.instructions(base.tasks)
+    vectors = Path(study.out) / "phrases.safetensors"
+    language.write(vectors, texts, language.open_encoder(study.encoder))
+    return [
+        Run("learnt", dataclasses.replace(base, language="")),
+        Run("told", dataclasses.replace(base, language=str(vectors))),
+    ]
+
+
+PLANS = {"tasks": plan_tasks, "scheduler": plan_scheduler, "language": plan_language}
+
+
+def study(config: StudyConfig, base: TrainConfig) -> int:
+    """Train and score every run that is not scored yet; print table and JSON, draw the chart."""
+    if config.what not in KINDS:
+        raise ConfigError(f"what={config.what!r}; there are {', '.join(KINDS)}")
+    if not config.seeds:
+        raise ConfigError("seeds=[]: expected one seed at least")
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for seed in config.seeds:
+        for number, run in enumerate(PLANS[config.what](config, base)):
+            folder = out / f"{config.what}_{number:02d}_seed{seed}"
+            own = dataclasses.replace(run.config, seed=seed, out=str(folder))
+            done = train_and_score(Run(run.label, own), config.episodes)
+            results.append(done)
+            print(f"{run.label}: {', '.join(own.tasks)}; seed {seed}: {done.summary()}", flush=True)
+    chart = Path(config.chart) if config.chart else out / f"{config.what}.svg"
+    facts = report(config.what, results, chart)
+    facts |= {"what": config.what, "preset": base.preset, "seeds": list(config.seeds)}
+    (out / f"{config.what}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts))
+    return 0
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words of the study and those of its runs."""
+    own = {item.name for item in dataclasses.fields(StudyConfig)}
+    mine = [word for word in words if word.partition("=")[0] in own]
+    return mine, [word for word in words if word not in mine]
+
+
+def main() -> int:
+    """Read the words and run the study."""
+    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    mine, theirs = split(words)
+    try:
+        config = choose(mine, {"study": StudyConfig()}, "study")
+        base = choose(theirs, PRESETS | TOYS, "toy")
+        if len(words) < len(sys.argv) - 1:
+            print(__doc__, *describe(config), "", "Of its runs:", *describe(base), sep="\n")
+            return 0
+        return study(config, base)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
