@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from distill.targets import TARGETS
 from training.config import ConfigError, choose
-
-TARGETS = ("best", "weighted", "mean")
 
 
 @dataclass(frozen=True)
 class LabelConfig:
     """How visited states are labelled; -1: as the teacher itself was trained to search."""
 
-    target: str = "best"  # of the search; or "weighted" by the scores; or "mean": no search
-    simulations: int = -1
+    target: str = "best"  # or another of distill/targets.py, which says what they are
+    simulations: int = -1  # model steps per search
     mean: int = -1  # candidates by kind, see training.config.ProposalConfig
-    narrow: int = -1
-    wide: int = -1
-    gradient: int = -1
+    narrow: int = -1  # samples of the teacher's policy
+    wide: int = -1  # samples with a wider sigma
+    gradient: int = -1  # steps up the model's Q
     value_reduce: str = "mean"  # all value heads; or "min2"
     repeats: int = 1  # searches averaged per state
 
@@ -28,26 +27,29 @@ class LabelConfig:
 class NoiseConfig:
     """What the student's sensors get wrong in roll-outs: standard deviations."""
 
-    tilt: float = 0.0  # rad, of the orientation, every tick
-    tilt_bias: float = 0.0  # rad, constant over an episode
-    angular_velocity: float = 0.0  # rad/s
-    joint_position: float = 0.0  # rad
-    joint_velocity: float = 0.0  # rad/s
+    tilt: float = 0.01  # rad, of the orientation, every tick
+    tilt_bias: float = 0.02  # rad, constant over an episode
+    angular_velocity: float = 0.1  # rad/s
+    joint_position: float = 0.01  # rad
+    joint_velocity: float = 0.5  # rad/s
+
+
+NO_NOISE = NoiseConfig(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
     """Who drives the robots, where, and for how long."""
 
-    rounds: int = 10
-    envs_per_task: int = 16
+    rounds: int = 10  # of DAgger
+    envs_per_task: int = 16  # simulated robots
     steps: int = 300  # control steps per environment and round
-    episode_steps: int = 1000
+    episode_steps: int = 1000  # control steps of 20 ms
     beta_rounds: int = 1  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
-    delay_substeps: tuple[int, int] = (0, 3)  # a new control acts so many 2 ms ticks late
-    randomize: bool = False  # another robot in every episode, and pushes
+    delay_substeps: tuple[int, int] = (0, 10)  # a new control acts so many 2 ms ticks late
+    randomize: bool = True  # another robot in every episode, and pushes
     held: float = 0.1  # share of the environments whose episodes are for validation only
     capacity: int = 200_000  # states kept for fitting, the newest
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -58,9 +60,9 @@ class StudentConfig:
     """The student's network and how far back it looks."""
 
     history: int = 8  # frames of what it senses; base velocity has to be inferred
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (256, 256)  # layer sizes
     activation: str = "elu"  # or "relu"
-    layer_norm: bool = True
+    layer_norm: bool = True  # after every hidden layer
     clip: float = 5.0  # of normalised inputs
 
 
@@ -68,25 +70,32 @@ class StudentConfig:
 class FitConfig:
     """Supervised learning in action space, after every round."""
 
-    updates: int = 300
+    updates: int = 300  # after each round
     final_updates: int = 3000  # after the last round
-    batch: int = 512
+    batch: int = 512  # samples
     lr: float = 1e-3  # falls to a hundredth over the updates of a fit, by a cosine
-    weight_decay: float = 1e-5
+    weight_decay: float = 1e-5  # of AdamW
     loss: str = "mse"  # or "huber"
     huber: float = 0.1  # where the Huber loss turns linear
+    mirror: bool = True  # on level floor every state is also its left-right mirror image
+    smooth: float = 0.0  # weight of the squared change of action from one step to the next
+    value: float = 0.0  # weight of the search's value (T6), a second output while fitting
 
 
 @dataclass(frozen=True)
 class ReportConfig:
     """How teacher and student are measured."""
 
-    episodes: int = 10
-    steps: int = 1000
-    round_episodes: int = 4  # of the student after every round; 0: none
+    episodes: int = 20  # per task; of the student, the teacher's own search and a demonstrator
+    side_episodes: int = 5  # of what else is compared: random, home, the policy without search, …
+    steps: int = 1000  # control steps of an episode
+    round_episodes: int = 8  # after every round, clean and randomised; the best is kept; 0: none
     runtime_episodes: int = 3  # of the policy in the robot's own loop, guard included
+    push_sizes: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # m/s; none: no curve
+    push_episodes: int = 20  # per size
+    parity_states: int = 10_000  # on which torch and ONNX must agree
     seed: int = 90_000  # of the first episodes' start; nothing else uses these
-    latency_calls: int = 2000
+    latency_calls: int = 2000  # inferences timed
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,14 @@ class DistillConfig:
     """One distillation."""
 
     ckpt: str = ""  # run folder, checkpoint folder or agent file; must be given
-    preset: str = "h1"
-    name: str = "h1"
-    out: str = "runs/distill"
+    demonstrator: str = ""  # its file, to be measured beside the planner
+    preset: str = "h1"  # h1, or debug: seconds
+    name: str = "h1"  # written into the PolicySpec
+    out: str = "runs/distill"  # folder; the same folder continues
     ship: str = ""  # also copy policy, card and teacher here, e.g. models/h1
     tasks: tuple[str, ...] = ()  # all that the teacher knows
-    seed: int = 0
-    torch_threads: int = 1
+    seed: int = 0  # of everything
+    torch_threads: int = 1  # threads of one torch operation
     label: LabelConfig = field(default_factory=LabelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -110,6 +120,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         """Refuse words that name nothing, and sizes that cannot be."""
         _one_of("label.target", self.label.target, TARGETS)
+        if self.fit.value and self.label.target == "mean":
+            raise ConfigError("fit.value needs a search, and label.target=mean has none")
         _one_of("label.value_reduce", self.label.value_reduce, ("mean", "min2"))
         _one_of("rollout.mix", self.rollout.mix, ("episode", "step"))
         _one_of("student.activation", self.student.activation, ("elu", "relu"))
@@ -143,7 +155,13 @@ PRESETS: dict[str, DistillConfig] = {
         student=StudentConfig(history=3, hidden=(32, 32)),
         fit=FitConfig(updates=20, final_updates=40, batch=64),
         report=ReportConfig(
-            episodes=2, steps=40, round_episodes=1, runtime_episodes=1, latency_calls=50
+            episodes=2,
+            steps=40,
+            round_episodes=1,
+            runtime_episodes=1,
+            push_sizes=(0.5,),
+            push_episodes=1,
+            latency_calls=50,
         ),
     ),
 }

@@ -12,20 +12,26 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from distill.config import DistillConfig
 from distill.fit import Dataset, fit
-from distill.report import measure, student_controller
+from distill.proof import conditions, measure
+from distill.report import student_maker, worth
 from distill.rollouts import Chunk, beta, collect
 from distill.student import Student, make_student
-from distill.teacher import Teacher
+from distill.symmetry import Mirror
+from distill.teacher import Guide
 from runtime.spec import PolicySpec
-from training.checkpoint import write_text
+from training.checkpoint import CheckpointError, write_text
+
+_ARRAYS = ("observation", "task", "held", "lasting", "returns")
 
 
 @dataclass
@@ -33,46 +39,69 @@ class Distillation:
     """The rounds of one distillation, in one folder."""
 
     config: DistillConfig
-    teacher: Teacher
+    teacher: Guide
     spec: PolicySpec
     folder: Path  # <out>/rounds
 
-    def run(self) -> tuple[Student, list[dict]]:
-        """Do what is left to do; return the last student and the metrics of every round."""
+    def run(self) -> tuple[Student, list[dict], int]:
+        """Do what is left to do; return the best student, all rounds' metrics, and its round."""
         records = []
         for number in range(self.config.rollout.rounds):
             record = self._finished(number) or self._round(number)
             records.append(record)
             print(describe(record, self.teacher.tasks), flush=True)
-        return self._student(self.config.rollout.rounds - 1), records
+        best = best_round(records)
+        print(f"the student of round {best} is kept", flush=True)
+        return self._student(best), records, best
 
     def observations(self, count: int) -> np.ndarray:
-        """Return the last observations [count, N] that the student caused."""
-        return self._chunk(self.config.rollout.rounds - 1).observation[-count:]
+        """Return the last observations [<= count, N] of all rounds, the newest last."""
+        found: list[np.ndarray] = []
+        for number in reversed(range(self.config.rollout.rounds)):
+            found.insert(0, self._chunk(number).observation)
+            if sum(map(len, found)) >= count:
+                break
+        return np.concatenate(found)[-count:]
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The labels that are collected, the action first."""
+        extra = ("value",) if self.config.fit.value else ()
+        return (*self.teacher.wanted, *extra)
 
     def _finished(self, number: int) -> dict | None:
+        """Return the metrics of a complete round, None if it has to be done."""
         path = self._path(number, "metrics.json")
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads(path.read_text()) if path.is_file() else None
+        except json.JSONDecodeError as error:
+            raise CheckpointError(
+                f"{path} is not complete ({error}); delete it, and the same command does the "
+                "round again"
+            ) from None
 
     def _round(self, number: int) -> dict:
         config, began = self.config, time.perf_counter()
         chunk = self._chunk(number)
         collected = time.perf_counter()
-        data = Dataset.of([self._chunk(i) for i in range(number)] + [chunk], self._capacity)
+        chunks = [self._chunk(i) for i in range(number)] + [chunk]
+        data = Dataset.of(chunks, config.rollout.capacity, self.wanted)
         last = number == config.rollout.rounds - 1
         updates = config.fit.final_updates if last else config.fit.updates
         student = self._student(number - 1)
-        losses = fit(student, data, config.fit, updates, seed=1000 * config.seed + number)
+        seed = 1000 * config.seed + number
+        losses = fit(student, data, config.fit, updates, seed, Mirror.of(self.spec))
         fitted = time.perf_counter()
         save_atomic(self._path(number, "student.safetensors"), student)
         record = {
             "round": number,
             "beta": beta(number, config.rollout.beta_rounds),
             "states": len(data.task),
+            "updates": updates,
             "driven_reward": dict(zip(self.teacher.tasks, chunk.returns.tolist(), strict=True)),
             "falls": chunk.falls,
             **losses,
-            "returns": self._returns(student),
+            **self._scores(student),
             "collect_s": round(collected - began, 1),
             "fit_s": round(fitted - collected, 1),
             "measure_s": round(time.perf_counter() - fitted, 1),
@@ -80,30 +109,39 @@ class Distillation:
         write_text(self._path(number, "metrics.json"), json.dumps(record, indent=1))
         return record
 
-    @property
-    def _capacity(self) -> int:
-        return self.config.rollout.capacity
+    def _scores(self, student: Student) -> dict[str, Any]:
+        """Return mean returns per task over a few episodes that the report does not use.
 
-    def _returns(self, student: Student) -> dict[str, float]:
-        """Return the mean return per task over a few episodes that the report does not use."""
+        `returns`: on the nominal robot; `randomised`: on others, late, pushed, with sensor noise;
+        `worth`: by which rounds are compared, the mean of both in shares of the success bars.
+        """
         report = self.config.report
         if not report.round_episodes:
-            return {}
-        scores = measure(
-            student_controller(self.spec, student.infer),
-            self.teacher,
-            episodes=report.round_episodes,
-            steps=report.steps,
-            seed=report.seed + 1,
-        )
-        return {task: score.mean for task, score in scores.items()}
+            return {"returns": {}}
+        found, both = {}, []
+        for name, condition in conditions(self.config.rollout).items():
+            if name == "delayed":
+                continue
+            results = measure(
+                student_maker(self.spec, student.infer)(condition, report.seed + 1),
+                self.teacher.tasks,
+                action_map=self.teacher.action_map,
+                condition=condition,
+                episodes=report.round_episodes,
+                steps=report.steps,
+                seed=report.seed + 1,
+            )
+            key = "returns" if name == "clean" else name
+            found[key] = {task: entry["mean"] for task, entry in results.items()}
+            both.append(worth(results))
+        return found | {"worth": round(float(np.mean(both)), 4), "episodes": report.round_episodes}
 
     def _chunk(self, number: int) -> Chunk:
         path = self._path(number, "data.safetensors")
         if not path.is_file():
             infer = self._student(number - 1).infer if number else None
             chunk = collect(
-                self.teacher, self.spec, infer, self.config.rollout,
+                self.teacher, self.spec, infer, self.config.rollout, self.wanted,
                 number=number, seed=self.config.seed,
             )  # fmt: skip
             save_chunk(path, chunk)
@@ -113,7 +151,15 @@ class Distillation:
         """Return the student after round `number`; -1: untrained."""
         student = make_student(self.spec, self.config.student, self.config.seed)
         if number >= 0:
-            student.load_state_dict(load_tensors(self._path(number, "student.safetensors")))
+            path = self._path(number, "student.safetensors")
+            try:
+                student.load_state_dict(load_tensors(path))
+            except (OSError, SafetensorError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"{path} holds no student of this size ({str(error).splitlines()[0]}); delete "
+                    f"the folder {path.parent} and all later rounds, and the same command does "
+                    "them again"
+                ) from None
         return student.eval()
 
     def _path(self, number: int, name: str) -> Path:
@@ -122,28 +168,45 @@ class Distillation:
         return folder / name
 
 
+def best_round(records: list[dict]) -> int:
+    """Return the round whose student was worth most; without measurements, the last."""
+    measured = [record for record in records if "worth" in record]
+    if not measured:
+        return len(records) - 1
+    return max(measured, key=lambda record: (record["worth"], record["round"]))["round"]
+
+
 def save_chunk(path: Path, chunk: Chunk) -> None:
     """Write a round's labelled states in one step."""
     part = path.with_name(path.name + ".part")
-    save_file(
-        {
-            "observation": chunk.observation,
-            "action": chunk.action,
-            "task": chunk.task,
-            "held": chunk.held,
-            "falls": np.array([chunk.falls]),
-            "returns": chunk.returns,
-        },
-        part,
-    )
+    arrays = {name: getattr(chunk, name) for name in _ARRAYS}
+    arrays |= {f"label/{name}": label for name, label in chunk.labels.items()}
+    save_file({**arrays, "counts": np.array([chunk.falls, chunk.rows])}, part)
     os.replace(part, path)
 
 
 def load_chunk(path: Path) -> Chunk:
-    """Read what `save_chunk` wrote."""
-    arrays = load_file(path)
-    falls = int(arrays.pop("falls")[0])
-    return Chunk(falls=falls, **arrays)
+    """Read what `save_chunk` wrote.
+
+    Raises:
+        CheckpointError: it is not complete, or no round's data.
+    """
+    try:
+        arrays = load_file(path)
+        falls, rows = (int(x) for x in arrays["counts"])
+        labels = {
+            name.removeprefix("label/"): array
+            for name, array in arrays.items()
+            if name.startswith("label/")
+        }
+        return Chunk(
+            labels=labels, falls=falls, rows=rows, **{name: arrays[name] for name in _ARRAYS}
+        )
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a complete round ({error}); delete that file, and the same command "
+            "collects the round again"
+        ) from None
 
 
 def save_atomic(path: Path, student: Student) -> None:
@@ -156,7 +219,11 @@ def save_atomic(path: Path, student: Student) -> None:
 def describe(record: dict, tasks: tuple[str, ...]) -> str:
     """Return a round's line on screen."""
     held = "  ".join(f"{record.get(f'held_rms/{i}', float('nan')):.3f}" for i in range(len(tasks)))
-    returns = "  ".join(f"{task} {value:.0f}" for task, value in record["returns"].items())
+    other = record.get("randomised", {})
+    returns = "  ".join(
+        f"{task} {value:.0f}/{other.get(task, float('nan')):.0f}"
+        for task, value in record["returns"].items()
+    )
     return (
         f"round {record['round']:2d}  beta {record['beta']:.2f}  states {record['states']:6d}  "
         f"falls {record['falls']:4d}  held-out rms {held}  student {returns or '-'}  "

@@ -12,59 +12,78 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from distill import report
+from distill.compare import Results, measure_student, measure_teacher
 from distill.config import DistillConfig
 from distill.dagger import Distillation
+from distill.demonstrated import load_guide
 from distill.export import export
-from distill.ship import save_teacher, ship
+from distill.readable import write_reports
+from distill.ship import ship
 from distill.student import make_spec
-from distill.teacher import Teacher
+from distill.teacher import Guide
 from runtime.policy import OnnxPolicy
-from runtime.score import SPEED
 from runtime.spec import PolicySpec
 from training.config import ConfigError, to_dict
-from training.evaluation import ActFunction
 from training.trainer import git_sha
 
-Results = dict[str, dict[str, dict[str, Any]]]  # controller -> task -> score
-PARITY_STATES = 1000
+CALIBRATION = 1000  # recorded observations kept beside the policy
 
 
 def distil(config: DistillConfig, words: list[str]) -> dict[str, Any]:
     """Do what is left of a distillation and return its card. `words`: the command line's."""
     torch.set_num_threads(config.torch_threads)
-    teacher = Teacher.load(config.ckpt, config.label, config.tasks)
+    teacher = load_guide(config.ckpt, config.label, config.tasks)
+    check_fit(config, teacher)
     folder = open_folder(config, teacher)
-    spec = make_spec(config.name, teacher.tasks, teacher.agent.action_map, config.student)
+    spec = make_spec(config.name, teacher.tasks, teacher.action_map, config.student)
     print(f"teacher {teacher.facts}, tasks {list(teacher.tasks)}, {spec.observation_size} inputs")
     results = measure_teacher(config, teacher, folder)
     print(report.table(results, teacher.tasks), flush=True)
 
     rounds = Distillation(config, teacher, spec, folder / "rounds")
-    student, records = rounds.run()
+    student, records, best = rounds.run()
+    states = rounds.observations(config.report.parity_states)
     spec, difference = export(
-        student,
-        add_provenance(spec, teacher),
-        rounds.observations(PARITY_STATES),
-        folder / "policy.onnx",
+        student, add_provenance(spec, teacher), states, folder / "policy.onnx"
     )
-    print(f"torch and ONNX Runtime differ by at most {difference:.1e}")
+    print(f"torch and ONNX Runtime differ by at most {difference:.1e} on {len(states)} states")
+    np.save(folder / "calibration.npy", states[:: max(1, len(states) // CALIBRATION)])  # for int8
 
     policy = OnnxPolicy(folder / "policy.onnx")
-    results |= measure_student(config, teacher, policy)
+    own, pushes = measure_student(config, teacher, policy, folder, best)
+    results |= own
     card = make_card(config, words, teacher, policy, results, records)
+    card["best_round"] = best
     card["parity_max_difference"] = difference
+    card["parity"] = {"states": len(states), "torch, ONNX Runtime": difference}
+    card["parity"]["TensorRT"] = "not run: no GPU"
+    card["pushes"] = pushes
     report.write_json(folder / "card.json", card)
-    save_teacher(teacher, folder / "teacher.safetensors")
+    write_reports(folder, card)
+    teacher.save(folder / "teacher.safetensors")
     if config.ship:
         ship(folder, Path(config.ship), card)
     return card
 
 
-def open_folder(config: DistillConfig, teacher: Teacher) -> Path:
+def check_fit(config: DistillConfig, teacher: Guide) -> None:
+    """Refuse what this teacher cannot give.
+
+    Raises:
+        ConfigError: a value to fit, of a teacher that has none.
+    """
+    if config.fit.value and teacher.reference == "demonstrator":
+        raise ConfigError("fit.value needs a planner: a demonstrator searches for no value")
+
+
+def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     """Create the out folder, or check that it holds the same distillation.
+
+    `rollout.rounds` and `fit.final_updates` may differ: a finished distillation can go on.
 
     Raises:
         ConfigError: it holds another one.
@@ -72,12 +91,13 @@ def open_folder(config: DistillConfig, teacher: Teacher) -> Path:
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     mine = {"teacher": teacher.facts["sha256"], **to_dict(config)}
-    for key in ("ckpt", "out", "ship", "preset", "torch_threads", "report"):
+    for key in ("ckpt", "demonstrator", "out", "ship", "preset", "torch_threads", "report"):
         del mine[key]
     path = folder / "config.json"
     there = report.read_json(path)
-    if there is not None and there != mine:
-        keys = sorted(key for key in mine.keys() | there.keys() if mine.get(key) != there.get(key))
+    before, now = (_identity(entry) for entry in (there or mine, mine))
+    if before != now:
+        keys = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
         raise ConfigError(
             f"{folder} holds another distillation (other {', '.join(keys)}); "
             "choose another out=, or delete it"
@@ -86,46 +106,18 @@ def open_folder(config: DistillConfig, teacher: Teacher) -> Path:
     return folder
 
 
-def measure_teacher(config: DistillConfig, teacher: Teacher, folder: Path) -> Results:
-    """Measure everything the student is compared with, once per teacher and protocol."""
-    path, settings = folder / "teacher.json", to_dict(config)["report"]
-    there = report.read_json(path)
-    results: Results = there["results"] if there and there["report"] == settings else {}
-    for name, act in teacher.controllers(config.report.seed).items():
-        if name not in results:
-            results[name] = _measure(config, teacher, act)
-            report.write_json(path, {"report": settings, "results": results})
-    return results
-
-
-def _measure(
-    config: DistillConfig, teacher: Teacher, act: ActFunction, delay: tuple[int, int] = (0, 0)
-) -> dict[str, dict[str, Any]]:
-    episodes, steps, seed = config.report.episodes, config.report.steps, config.report.seed
-    scores = report.measure(
-        act, teacher, episodes=episodes, steps=steps, seed=seed, delay_substeps=delay
-    )
-    return {task: report.to_dict(score, steps) for task, score in scores.items()}
-
-
-def measure_student(config: DistillConfig, teacher: Teacher, policy: OnnxPolicy) -> Results:
-    """Measure the exported policy on the teacher's episodes, without and with control delay."""
-    delays = {"student": (0, 0), "student_delayed": config.rollout.delay_substeps}
-    results: Results = {
-        name: _measure(config, teacher, report.student_controller(policy.spec, policy.infer), delay)
-        for name, delay in delays.items()
+def _identity(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a distillation another one: how, not how far."""
+    far = {"rollout": "rounds", "fit": "final_updates"}
+    return {
+        key: {k: v for k, v in value.items() if k != far.get(key)}
+        if isinstance(value, dict)
+        else value
+        for key, value in entry.items()
     }
-    settings = config.report
-    episodes, steps, seed = settings.runtime_episodes, settings.steps, settings.seed
-    if episodes and set(teacher.tasks) <= SPEED.keys():  # the tasks that the runtime can score
-        results["student_runtime"] = {
-            task: report.to_dict(report.through_runtime(policy, task, episodes, steps, seed), steps)
-            for task in teacher.tasks
-        }
-    return results
 
 
-def add_provenance(spec: PolicySpec, teacher: Teacher) -> PolicySpec:
+def add_provenance(spec: PolicySpec, teacher: Guide) -> PolicySpec:
     """Return the spec with where it came from."""
     facts = {f"teacher_{key}": value for key, value in teacher.facts.items()}
     return dataclasses.replace(spec, provenance={"commit": git_sha(), "date": today(), **facts})
@@ -139,34 +131,34 @@ def today() -> str:
 def make_card(
     config: DistillConfig,
     words: list[str],
-    teacher: Teacher,
+    teacher: Guide,
     policy: OnnxPolicy,
     results: Results,
     records: list[dict],
 ) -> dict[str, Any]:
     """Return everything a reader needs to check the claims."""
     spec, settings = policy.spec, to_dict(config)
-    weights = sum(x.numel() for x in teacher.agent.model.parameters())
+    noise = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(config.rollout.noise).items())
     return {
         "name": config.name,
-        "warnings": report.warnings(results, teacher.tasks),
+        "warnings": report.warnings(results, teacher.tasks, teacher.reference),
+        "reference": teacher.reference,
         "commit": spec.provenance["commit"],
         "date": spec.provenance["date"],
         "seed": config.seed,
         "command": "python distill/run.py " + " ".join(short(word) for word in words),
-        "teacher": {
-            **teacher.facts,
-            "tasks": list(teacher.agent.tasks),
-            "parameters": weights,
-            "training": to_dict(teacher.agent.config) | {"out": "", "init": ""},
-        },
+        "teacher": teacher.describe(),
         "protocol": {
             "action_map": spec.action_map,
             "termination": "HumanoidBench's",
             "steps": config.report.steps,
             "episodes": config.report.episodes,
             "seed": config.report.seed,
-            "student_delayed": f"control {config.rollout.delay_substeps} physics steps late",
+            "ezm": "the same episodes without termination (EZ-M's protocol), in each cell",
+            "delayed": f"control {config.rollout.delay_substeps} physics steps of 2 ms late",
+            "randomised": f"delayed; training.randomization.MODERATE; sensor noise: {noise}",
+            "rounds": "each round's student on other episodes: nominal / randomised",
+            "pushes": "one jump of the base's velocity after 3 s; no fall within 4 s: recovered",
             "student_runtime": "runtime.lockstep: the robot's loop with its guard, 1 step late",
             "student_observes": [f"{b.name} x{b.history}" for b in spec.observation],
         },
@@ -178,13 +170,14 @@ def make_card(
                     results["random"][task]["mean"],
                     results[planner][task]["mean"],
                 )
-                for planner in ("search", "label", "mean")
+                for planner in ("search", "label", "mean", "demonstrator")
+                if task in results.get(planner, {})
             }
             for task in teacher.tasks
         },
         "latency": {
             "student": report.latency(policy, config.report.latency_calls),
-            "planner": report.planner_latency(teacher),
+            "planner": {"p50_us": teacher.decision_us()},
         },
         "student": {
             "observation_size": spec.observation_size,
@@ -205,14 +198,18 @@ def short(word: str) -> str:
 
 def summary(card: dict[str, Any]) -> str:
     """Return the last line: one JSON object of per-task returns, retention and latency."""
-    tasks = list(card["retention"])
+    tasks, reference = list(card["retention"]), card["reference"]
     return json.dumps(
         {
             "policy": card["name"],
             **{
                 task: {
-                    **{name: by_task[task]["mean"] for name, by_task in card["results"].items()},
-                    "retention": card["retention"][task]["search"],
+                    **{
+                        name: by_task[task]["mean"]
+                        for name, by_task in card["results"].items()
+                        if task in by_task
+                    },
+                    "retention": card["retention"][task][reference],
                 }
                 for task in tasks
             },

@@ -1,4 +1,4 @@
-"""Measure teacher and student side by side; write card.json, the table and the last line."""
+"""What a distillation says of teacher and student: who acts how, tables, warnings, latency."""
 
 from __future__ import annotations
 
@@ -9,63 +9,48 @@ from typing import Any
 
 import numpy as np
 
-from distill.rollouts import Infer
-from distill.teacher import Teacher
+from distill.config import NO_NOISE, NoiseConfig
+from distill.proof import Make
+from distill.rollouts import Infer, Senses
 from runtime.lockstep import evaluate_lockstep
-from runtime.observation import Memory, observe, remember
 from runtime.policy import OnnxPolicy
 from runtime.spec import PolicySpec
-from runtime.state import Command, state_from_generalized
-from training.agent import OBSERVATION_SIZE
 from training.checkpoint import write_text
-from training.evaluation import ActFunction, Score, evaluate
+from training.evaluation import ActFunction, Score
 from training.physics import NUM_QPOS
 from training.tasks import task as known_task
 
-Scores = dict[str, dict[str, Score]]  # controller -> task -> score
 
-
-def student_controller(spec: PolicySpec, infer: Infer) -> ActFunction:
+def student_controller(
+    spec: PolicySpec, infer: Infer, noise: NoiseConfig = NO_NOISE, seed: int = 0
+) -> ActFunction:
     """Return a student as `evaluate` drives it: once, from the first step of its episodes on.
 
     Of the privileged observation [E, O] only the robot's qpos and qvel are looked at, and only what
-    the robot's own `observe` makes of them reaches the student.
+    the robot's own `observe` makes of them, with sensor noise if asked for, reaches the student.
     """
-    memory: list[Memory] = []
+    senses: list[Senses] = []
     columns = np.array([known_task(name).robot_columns for name in spec.tasks])
 
     def act(observation: np.ndarray, task: np.ndarray) -> np.ndarray:
-        if not memory:
-            memory.append(Memory.create(spec, batch_shape=task.shape))
+        if not senses:
+            senses.append(Senses(spec, task, noise, [seed, 3]))
         robot = np.take_along_axis(observation, columns[task], axis=1)
-        state = state_from_generalized(robot[:, :NUM_QPOS], robot[:, NUM_QPOS:])
-        action = infer(observe(state, Command(task), spec, memory[0]))
-        remember(memory[0], action)
+        action = infer(senses[0].observe(robot[:, :NUM_QPOS], robot[:, NUM_QPOS:]))
+        senses[0].act(action)
         return action
 
     return act
 
 
-def measure(
-    act: ActFunction,
-    teacher: Teacher,
-    *,
-    episodes: int,
-    steps: int,
-    seed: int,
-    delay_substeps: tuple[int, int] = (0, 0),
-) -> dict[str, Score]:
-    """Return a controller's scores by task; HumanoidBench's termination is on."""
-    return evaluate(
-        act,
-        teacher.tasks,
-        episodes=episodes,
-        seed=seed,
-        action_map=teacher.agent.action_map,
-        terminate=True,
-        steps=steps,
-        delay_substeps=delay_substeps,
-    )
+def student_maker(spec: PolicySpec, infer: Infer) -> Make:
+    """Return a student for `proof`: a condition's sensor noise is the student's."""
+    return lambda condition, seed: student_controller(spec, infer, condition.noise, seed)
+
+
+def worth(results: dict[str, dict[str, Any]]) -> float:
+    """Return what rounds are compared by: the mean over tasks of return / success bar."""
+    return float(np.mean([x["mean"] / known_task(name).success_bar for name, x in results.items()]))
 
 
 def through_runtime(policy: OnnxPolicy, task: str, episodes: int, steps: int, seed: int) -> Score:
@@ -107,35 +92,37 @@ def latency(policy: OnnxPolicy, calls: int) -> dict[str, float]:
     return {"p50_us": round(float(p50), 1), "p99_us": round(float(p99), 1)}
 
 
-def planner_latency(teacher: Teacher, calls: int = 20) -> dict[str, float]:
-    """Return microseconds per single decision of the teacher's own search."""
-    observation, task = np.zeros((1, OBSERVATION_SIZE), np.float32), teacher.index[:1]
-    times = []
-    for _ in range(calls):
-        began = time.perf_counter()
-        teacher.agent.plan(observation, task)
-        times.append(time.perf_counter() - began)
-    return {"p50_us": round(float(np.median(times)) * 1e6, 1)}
-
-
 def table(results: dict[str, dict[str, dict[str, Any]]], tasks: tuple[str, ...]) -> str:
     """Return controllers x tasks as mean±std/length."""
     lines = ["".join([f"{'':18}", *(f"{task:>20}" for task in tasks)])]
     for name, by_task in results.items():
-        cells = [by_task[task] for task in tasks]
-        words = [f"{c['mean']:.0f}±{c['std']:.0f} /{c['length']:.0f}" for c in cells]
+        cells = [by_task.get(task) for task in tasks]  # a demonstrator may know fewer tasks
+        words = [f"{c['mean']:.0f}±{c['std']:.0f} /{c['length']:.0f}" if c else "-" for c in cells]
         lines.append("".join([f"{name:18}", *(f"{word:>20}" for word in words)]))
     return "\n".join(lines)
 
 
-def warnings(results: dict[str, dict[str, dict[str, Any]]], tasks: tuple[str, ...]) -> list[str]:
-    """Return a sentence per task on which the student loses to random."""
-    return [
+def warnings(
+    results: dict[str, dict[str, dict[str, Any]]], tasks: tuple[str, ...], reference: str
+) -> list[str]:
+    """Return a sentence per task on which the student loses to random, or a demonstrator wins."""
+    found = [
         f"WARNING: on {task} the student ({results['student'][task]['mean']}) loses to random "
         f"({results['random'][task]['mean']})"
         for task in tasks
         if results["student"][task]["mean"] < results["random"][task]["mean"]
     ]
+    if reference == "demonstrator":
+        return [*found, "NOTE: the teacher is the demonstrator itself, not a planner"]
+    above = [
+        f"NOTE: on {task} the demonstrator ({results['demonstrator'][task]['mean']}) beats the "
+        f"planner ({results[reference][task]['mean']})"
+        for task in tasks
+        if "demonstrator" in results
+        and results["demonstrator"].get(task, {"mean": -np.inf})["mean"]
+        > results[reference][task]["mean"]
+    ]
+    return found + above
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -5,14 +5,14 @@ The student's observations come from `runtime.observation.observe`, the code the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from distill.config import NoiseConfig, RolloutConfig
-from distill.teacher import Teacher
+from distill.config import NO_NOISE, NoiseConfig, RolloutConfig
+from distill.teacher import Guide
 from runtime.observation import Memory, observe, remember
 from runtime.spec import PolicySpec
 from runtime.state import Command, RobotState, state_from_generalized
@@ -27,9 +27,11 @@ class Chunk:
     """Labelled states; every task has equally many."""
 
     observation: np.ndarray  # [M, N] float32, the student's
-    action: np.ndarray  # [M, 19] float32, the teacher's
+    labels: dict[str, np.ndarray]  # by name, see distill/targets.py; each [M, ...] float32
     task: np.ndarray  # [M] int64
     held: np.ndarray  # [M] bool: for validation only
+    lasting: np.ndarray  # [M] bool: `rows` further on is the same episode's next step
+    rows: int  # robots side by side
     falls: int
     returns: np.ndarray  # [T] mean reward per step of each task times 1000
 
@@ -60,7 +62,7 @@ class Senses:
 
     def _disturb(self, state: RobotState) -> RobotState:
         noise = self.noise
-        if noise == NoiseConfig():
+        if noise == NO_NOISE:
             return state
         tilt = self.bias + self._error(noise.tilt, state.angular_velocity)
         return replace(
@@ -119,25 +121,26 @@ class Drivers:
 
 
 def collect(
-    teacher: Teacher,
+    teacher: Guide,
     spec: PolicySpec,
     infer: Infer | None,
     config: RolloutConfig,
+    wanted: Sequence[str],
     *,
     number: int,
     seed: int,
 ) -> Chunk:
     """Drive and label `config.steps` control steps of every row; `infer` None: teacher alone.
 
-    A round depends on its arguments alone: environments and generators are derived from
-    (seed, number).
+    wanted: names of labels; the first is what the teacher drives with. A round depends on its
+    arguments alone: environments and generators are derived from (seed, number).
     """
     tasks = len(teacher.tasks)
     task = np.repeat(np.arange(tasks), config.envs_per_task)
     env = H1Env(
         [teacher.tasks[i] for i in task],
         seed=10_000 * (1 + seed) + number,
-        action_map=teacher.agent.action_map,
+        action_map=teacher.action_map,
         max_steps=config.episode_steps,
         delay_substeps=config.delay_substeps,
         randomize=MODERATE if config.randomize else None,
@@ -147,18 +150,19 @@ def collect(
     share = beta(number, config.beta_rounds) if infer else 1.0
     drivers = Drivers(env.num_envs, share, config, random)
     senses = Senses(spec, task, config.noise, [seed, number, 2])
-    size = (config.steps, env.num_envs)
-    observations = np.empty((*size, spec.observation_size), np.float32)
-    labels = np.empty((*size, len(spec.joint_names)), np.float32)
+    observations = np.empty((config.steps, env.num_envs, spec.observation_size), np.float32)
+    kept: list[dict[str, np.ndarray]] = []
+    lasting = np.ones((config.steps, env.num_envs), bool)
     falls, rewards = 0, np.zeros(env.num_envs)
     privileged = env.reset()
     for step in range(config.steps):
         seen = senses.observe(env.qpos, env.qvel)
-        label = teacher.label(privileged, task, generator)
-        if not np.isfinite(label).all():
+        labels = teacher.labels(privileged, task, generator, wanted)
+        if not all(np.isfinite(label).all() for label in labels.values()):
             raise FloatingPointError(f"the teacher's label of step {step} is not finite")
-        action = drivers.choose(label, infer(seen) if infer else label)
-        observations[step], labels[step] = seen, label
+        action = drivers.choose(labels[wanted[0]], infer(seen) if infer else labels[wanted[0]])
+        observations[step] = seen
+        kept.append(labels)
         senses.act(action)
         result = env.step(action)
         privileged = result.obs
@@ -166,15 +170,22 @@ def collect(
         falls += int(result.terminated.sum())
         over = result.terminated | result.truncated
         if over.any():
+            lasting[step] = ~over
             privileged = env.reset(over)
             senses.reset(over)
             drivers.reset(over)
+    lasting[-1] = False
     env.close()
     return Chunk(
         observation=observations.reshape(-1, spec.observation_size),
-        action=labels.reshape(-1, len(spec.joint_names)),
+        labels={
+            name: np.concatenate([labels[name] for labels in kept]).astype(np.float32)
+            for name in wanted
+        },
         task=np.tile(task, config.steps),
         held=np.tile(held_rows(task, config.held), config.steps),
+        lasting=lasting.reshape(-1),
+        rows=env.num_envs,
         falls=falls,
         returns=rewards.reshape(tasks, -1).mean(1) * 1000.0 / config.steps,
     )

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
-from distill.teacher import Teacher
-from training.checkpoint import half_precision, save_agent, write_text
+from training.checkpoint import write_text
 
 SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
 HEADER = (
     "| model | date | commit | action map | task: student / planner / random (retention) | µs |\n"
     "|---|---|---|---|---|---|\n"
 )
-
-
-def save_teacher(teacher: Teacher, path: Path) -> None:
-    """Write the teacher's weights in half precision."""
-    half = half_precision(teacher.agent.model.state_dict())
-    facts = {
-        **teacher.agent.facts,
-        "git": teacher.facts["commit"],
-        "full_precision_sha256": teacher.facts["sha256"],
-    }
-    config = dataclasses.replace(teacher.agent.config, out="", init="")  # no machine's folders
-    save_agent(path, half, config, facts)
 
 
 def ship(folder: Path, target: Path, card: dict[str, Any]) -> None:
@@ -43,12 +29,12 @@ def ship(folder: Path, target: Path, card: dict[str, Any]) -> None:
 
 def row(name: str, card: dict[str, Any]) -> str:
     """Return a model's line of the ledger."""
-    cells = []
+    cells, reference = [], card.get("reference", "search")
     for task, kept in card["retention"].items():
         student, planner, random = (
-            f"{card['results'][who][task]['mean']:.0f}" for who in ("student", "search", "random")
+            f"{card['results'][who][task]['mean']:.0f}" for who in ("student", reference, "random")
         )
-        share = "-" if kept["search"] is None else f"{kept['search']:.2f}"
+        share = "-" if kept[reference] is None else f"{kept[reference]:.2f}"
         cells.append(f"{task}: {student} / {planner} / {random} ({share})")
     protocol, latency = card["protocol"], card["latency"]["student"]["p50_us"]
     return (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import StudentConfig
+from distill.symmetry import Mirror
 from runtime.spec import PolicySpec, spec_for_h1
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU}
@@ -40,10 +41,21 @@ class Student(nn.Module):
         scaled = (observation - self.mean) / self.std
         return self.net(scaled.clamp(-self.clip, self.clip))
 
-    def normalise(self, observations: Tensor) -> None:
-        """Take the normaliser from observations [M, N]."""
-        self.mean.copy_(observations.mean(0))
-        self.std.copy_(observations.std(0).clamp_min(STD_FLOOR))
+    def hidden(self, observation: Tensor) -> Tensor:
+        """Return the last hidden layer [B, H], on which further outputs can be fitted."""
+        scaled = (observation - self.mean) / self.std
+        return self.net[:-2](scaled.clamp(-self.clip, self.clip))
+
+    def normalise(self, observations: Tensor, mirror: Mirror | None = None) -> None:
+        """Take the normaliser from observations [M, N], with `mirror` also from their images."""
+        mean, std = observations.mean(0), observations.std(0)
+        if mirror is not None:  # the moments of both halves together
+            image, square = mirror.observation(mean), std**2 + mean**2
+            both = (mean + image) / 2
+            std = ((square + square[mirror.index]) / 2 - both**2).clamp_min(0.0).sqrt()
+            mean = both
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(STD_FLOOR))
 
     @torch.no_grad()
     def infer(self, observation: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from training.agent import build_model
 from training.checkpoint import save_agent
-from training.config import load_config
+from training.presets import load_config
 
 
 @pytest.fixture(scope="session")

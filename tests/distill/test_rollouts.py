@@ -3,13 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from distill.config import LabelConfig, NoiseConfig, RolloutConfig, StudentConfig
+from distill.config import NO_NOISE, LabelConfig, RolloutConfig, StudentConfig
 from distill.rollouts import Drivers, Senses, beta, collect, held_rows, rotate
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.observation import gravity_of
 
 CONFIG = RolloutConfig(envs_per_task=2, steps=12, episode_steps=8, held=0.5)
+BEST = ("best",)
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +58,19 @@ def test_exploration_stays_in_the_action_range():
 
 
 def test_a_round_has_the_same_number_of_states_of_every_task(teacher, spec):
-    chunk = collect(teacher, spec, zeros, CONFIG, number=1, seed=0)
+    chunk = collect(teacher, spec, zeros, CONFIG, BEST, number=1, seed=0)
     assert chunk.observation.shape == (48, spec.observation_size)
-    assert chunk.action.shape == (48, 19)
+    assert chunk.labels["best"].shape == (48, 19)
     assert np.bincount(chunk.task).tolist() == [24, 24]
     assert np.bincount(chunk.task[chunk.held]).tolist() == [12, 12]
-    assert np.isfinite(chunk.observation).all() and np.abs(chunk.action).max() <= 1.0
+    assert np.isfinite(chunk.observation).all() and np.abs(chunk.labels["best"]).max() <= 1.0
 
 
 def test_a_round_depends_on_its_seed_and_number_alone(teacher, spec):
-    first, again = (collect(teacher, spec, zeros, CONFIG, number=1, seed=3) for _ in range(2))
+    first, again = (collect(teacher, spec, zeros, CONFIG, BEST, number=1, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.observation, again.observation)
-    np.testing.assert_array_equal(first.action, again.action)
-    other = collect(teacher, spec, zeros, CONFIG, number=2, seed=3)
+    np.testing.assert_array_equal(first.labels["best"], again.labels["best"])
+    other = collect(teacher, spec, zeros, CONFIG, BEST, number=2, seed=3)
     assert (other.observation != first.observation).any()
 
 
@@ -82,7 +83,7 @@ def test_the_previous_action_seen_is_the_one_that_was_executed(teacher, spec):
         return np.full((len(observation), 19), count.tick, np.float32)
 
     count.tick = 0.0
-    chunk = collect(teacher, spec, count, config, number=1, seed=0)
+    chunk = collect(teacher, spec, count, config, BEST, number=1, seed=0)
     task = len(teacher.tasks)
     newest = chunk.observation[:, -task - 19 : -task].reshape(6, 4, 19)
     np.testing.assert_allclose(newest[:, 0, 0], [0.0, 0.01, 0.02, 0.03, 0.04, 0.05], atol=1e-7)
@@ -92,8 +93,9 @@ def test_without_noise_senses_are_what_the_robot_would_observe(spec):
     random = np.random.default_rng(0)
     task = np.array([0, 1])
     qpos, qvel = random.normal(size=(2, 26)), random.normal(size=(2, 25))
-    clean = Senses(spec, task, NoiseConfig(), [0]).observe(qpos, qvel)
-    noisy = Senses(spec, task, NoiseConfig(joint_position=0.1), [0]).observe(qpos, qvel)
+    joint_noise = dataclasses.replace(NO_NOISE, joint_position=0.1)
+    clean = Senses(spec, task, NO_NOISE, [0]).observe(qpos, qvel)
+    noisy = Senses(spec, task, joint_noise, [0]).observe(qpos, qvel)
     assert (clean != noisy).any()
     np.testing.assert_array_equal(clean[:, :9], noisy[:, :9])  # three frames of gravity
 
@@ -109,3 +111,21 @@ def test_every_task_keeps_rows_to_train_on_and_rows_held_out():
     assert held_rows(task, 0.2).tolist() == [False] * 4 + [True] + [False] * 4 + [True]
     assert held_rows(np.array([0, 1]), 0.9).tolist() == [False, False]
     assert not held_rows(task, 0.0).any()
+
+
+def test_a_step_lasts_into_the_next_unless_its_episode_or_the_round_ended(teacher, spec):
+    """Oracle: an episode's first frames are all the same frame, the next step's are not."""
+    config = dataclasses.replace(CONFIG, noise=NO_NOISE, steps=12, episode_steps=5)
+    chunk = collect(teacher, spec, zeros, config, BEST, number=1, seed=0)
+    newest = chunk.observation.reshape(12, chunk.rows, -1)[:, :, :9].reshape(12, chunk.rows, 3, 3)
+    first = (newest[:, :, 0] == newest[:, :, 2]).all(-1)
+    lasting = chunk.lasting.reshape(12, chunk.rows)
+    np.testing.assert_array_equal(lasting[:-1], ~first[1:])
+    assert not lasting[-1].any()
+
+
+def test_every_label_of_a_state_comes_from_one_collection(teacher, spec):
+    names = ("best", "weighted", "mean", "std", "value")
+    chunk = collect(teacher, spec, zeros, CONFIG, names, number=1, seed=0)
+    shapes = {name: label.shape for name, label in chunk.labels.items()}
+    assert shapes == {name: (48, 19) for name in names[:4]} | {"value": (48,)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distill.config import load_config
-from distill.dagger import Distillation
+from distill.dagger import Distillation, best_round
 from distill.pipeline import distil
 from distill.report import retention, warnings
 from distill.run import main
@@ -125,6 +125,64 @@ def test_an_interrupted_distillation_ends_with_the_same_student(
     assert (tmp_path / "out" / last).read_bytes() == (base / "out" / last).read_bytes()
 
 
+def test_the_report_lies_beside_the_card_and_int8_has_its_observations(finished):
+    base, _ = finished
+    text = (base / "out" / "report.md").read_text()
+    card = json.loads((base / "out" / "card.json").read_text())
+    assert f"commit {card['commit']}" in text and "student_randomised" in text
+    assert "<svg" in (base / "out" / "report.html").read_text()
+    rows = np.load(base / "out" / "calibration.npy")
+    assert rows.shape[1] == load_policy(base / "out" / "policy.onnx").spec.observation_size
+
+
+def test_the_card_shows_both_protocols_randomised_robots_pushes_and_effort(finished):
+    card = json.loads((finished[0] / "out" / "card.json").read_text())
+    for name in ("student", "student_delayed", "student_randomised", "search", "search_randomised"):
+        cell = card["results"][name]["walk"]
+        assert {"ezm", "falls", "action_rate", "torque", "power", "speed"} <= cell.keys()
+    assert {"student", "student_randomised", "search"} == card["pushes"].keys()
+    assert card["best_round"] in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("metrics.json", "delete it"),
+        ("data.safetensors", "delete that file"),
+        ("student.safetensors", "delete the folder"),
+    ],
+)
+def test_a_round_that_was_cut_short_is_refused_with_what_to_do(
+    finished, teacher_file, tmp_path, door, name, expected
+):
+    base, _ = finished
+    shutil.copytree(base / "out", tmp_path / "out")
+    best = json.loads((base / "out" / "card.json").read_text())["best_round"]
+    file = tmp_path / "out" / "rounds" / f"{best:02d}" / name
+    file.write_bytes(file.read_bytes()[:-20])
+    result = door(*words(teacher_file, tmp_path / "out"))
+    assert result.code == 2
+    assert expected in result.err and name in result.err
+
+
+def test_the_best_measured_round_is_kept_and_without_measurements_the_last():
+    worth = [0.2, 0.9, 0.4]
+    assert best_round([{"round": i, "worth": x} for i, x in enumerate(worth)]) == 1
+    assert best_round([{"round": i} for i in range(3)]) == 2
+
+
+def test_a_finished_distillation_goes_on_with_more_rounds(finished, teacher_file, tmp_path, door):
+    base, _ = finished
+    shutil.copytree(base / "out", tmp_path / "out")
+    more = ("rollout.rounds=3", "report.push_sizes=[]", "report.steps=10")
+    result = door(*words(teacher_file, tmp_path / "out", *more))
+    assert result.code == 0, result.err
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert [row["updates"] for row in card["rounds"]] == [20, 40, 40]
+    old = json.loads((base / "out" / "card.json").read_text())["rounds"]
+    assert card["rounds"][:2] == old
+
+
 def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_file, door):
     base, _ = finished
     result = door(*words(teacher_file, base / "out", "seed=7"))
@@ -137,7 +195,7 @@ def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_fi
     [
         (["ckpt=nowhere"], "no checkpoint at nowhere"),
         (["rollout.stps=3"], "stps"),
-        (["label.target=median"], "best, weighted, mean"),
+        (["label.target=median"], "best, weighted"),
         (["tasks=[hurdle]"], "stand"),
         (["student.history=many"], "many"),
         (["rollout.rounds=0"], "at least 1"),
@@ -169,5 +227,6 @@ def test_retention_is_one_for_the_planner_and_zero_for_random():
 
 
 def test_a_student_that_loses_to_random_is_announced():
-    results = {"student": {"walk": {"mean": 1.0}}, "random": {"walk": {"mean": 2.0}}}
-    assert "loses to random" in warnings(results, ("walk",))[0]
+    means = {"student": 1.0, "random": 2.0, "search": 3.0}
+    results = {name: {"walk": {"mean": mean}} for name, mean in means.items()}
+    assert "loses to random" in warnings(results, ("walk",), "search")[0]
