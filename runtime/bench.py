@@ -1,211 +1,259 @@
 """How long a control tick takes, paced at the real rate: `python runtime/bench.py policy=...`.
 
-Three loops, one after the other: the plain one that most deployments are (default engine settings,
-observation glued together anew, sleep after work), ours without the wire, and ours against a robot
-process. A tight loop would understate all of them five- to twentyfold.
+Loops, one after the other: the plain one that most deployments are (torch.jit where torch is at
+hand, else the engine's default settings; sleep after the work), ours without rehearsal, ours, and
+ours against a robot process. A tight loop would understate all of them five- to twentyfold.
+`busy=true` keeps every core busy meanwhile; `loops=wire seconds=600` holds the rate for ten
+minutes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from runtime.cli import parse_or_exit
-from runtime.link import LinkError, RobotClient
+from runtime.frames import SERVER_STAGES
+from runtime.histogram import Quantiles, Stages
+from runtime.link import LinkError, Reading, RobotClient
+from runtime.loop import LOOP_STAGES, ControlLoop
 from runtime.modes import Mode
-from runtime.observation import Memory, observe, remember
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
 from runtime.processes import RobotProcess
-from runtime.realtime import CONTROL, ask_for_realtime
-from runtime.spec import PolicySpec
+from runtime.realtime import REST, ask_for_realtime, relax
 from runtime.state import Command, JointTargets, RobotState, state_from_generalized
 
-STAGES = ("state", "observe", "infer", "send", "tick", "late")
+LOOPS = ("plain", "cold", "ours", "wire")
+PLAIN = Path(__file__).parents[1] / "tools" / "plain_loop.py"
+SLACK = 0.2  # s before the loop's first tick
 
 
 @dataclass(frozen=True)
 class BenchConfig:
     """What to measure, and for how long."""
 
-    policy: str = "models/h1/policy.onnx"
+    policy: str = "models/h1/policy.onnx"  # an .onnx file; the default is the shipped one
     task: str = ""  # the policy's first, if empty
-    engine: str = "ort"
+    engine: str = "ort"  # or another; see runtime/prepare.py --help
     seconds: float = 10.0  # per loop
-    wire: bool = True  # also against a robot process
+    loops: str = ",".join(LOOPS)  # which of them
+    wire: bool = True  # false: no robot process
+    busy: bool = False  # a spinning process on every core meanwhile
 
 
-class Books:
-    """Stage durations of every tick, and the pace kept."""
+@dataclass(frozen=True)
+class Result:
+    """What one loop did: quantiles of its stages in us, and the pace it kept."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.rows: list[tuple[float, ...]] = []  # s, in the order of STAGES
-        self.misses = 0
-        self.hz = 0.0
+    name: str
+    stages: dict[str, Quantiles]
+    hz: float
+    missed: int
+    realtime: str
+    cpu: float = float("nan")  # share of a core that the robot process took
 
-    def percentiles(self, stage: str) -> tuple[float, float, float, float]:
-        """Return (p50, p95, p99, max) of a stage, us."""
-        column = np.array([row[STAGES.index(stage)] for row in self.rows]) * 1e6
-        p50, p95, p99, most = (float(v) for v in np.percentile(column, [50, 95, 99, 100]))
-        return p50, p95, p99, most
-
-
-def paced(name: str, tick: Callable[[], tuple[float, ...]], period: float, seconds: float) -> Books:
-    """Call `tick` on absolute deadlines; late periods are skipped and counted."""
-    books = Books(name)
-    begin = deadline = time.perf_counter() + period
-    while deadline - begin < seconds:
-        pause = deadline - time.perf_counter()
-        if pause > 0.0:
-            time.sleep(pause)
-        woke = time.perf_counter()
-        stages = tick()
-        now = time.perf_counter()
-        books.rows.append((*stages, now - woke, woke - deadline))
-        missed = max(0, int((now - deadline) / period))
-        books.misses += missed
-        deadline += (1 + missed) * period
-    books.hz = len(books.rows) / (deadline - begin)
-    return books
+    def json(self) -> dict[str, Any]:
+        """Return the figures of the last line."""
+        tick, late = self.stages["tick"], self.stages.get("late")
+        report: dict[str, Any] = {f"tick_us_{k}": round(v, 1) for k, v in tick._asdict().items()}
+        if late is not None:
+            report["late_us_p99"] = round(late.p99, 1)
+        report |= {"hz": round(self.hz, 3), "missed": self.missed, "realtime": self.realtime}
+        return report if self.cpu != self.cpu else report | {"cpu": round(self.cpu, 3)}
 
 
-def our_tick(
-    policy: Policy,
-    command: Command,
-    read: Callable[[], RobotState],
-    send: Callable[[JointTargets], None],
-) -> Callable[[], tuple[float, ...]]:
-    """Return our tick, with the time of each stage."""
-    spec, memory = policy.spec, Memory.create(policy.spec)
-    stiffness, damping = np.asarray(spec.stiffness), np.asarray(spec.damping)
+class Still:
+    """A wire that costs nothing: always the same fresh state, nobody to send to."""
 
-    def tick() -> tuple[float, ...]:
-        t0 = time.perf_counter()
-        state = read()
-        t1 = time.perf_counter()
-        observation = observe(state, command, spec, memory)
-        t2 = time.perf_counter()
-        action = policy.infer(observation)
-        t3 = time.perf_counter()
-        remember(memory, action)
-        send(JointTargets(0, t3, spec.target(action), stiffness, damping))
-        return t1 - t0, t2 - t1, t3 - t2, time.perf_counter() - t3
+    def __init__(self, state: RobotState) -> None:
+        rest: dict[str, Any] = dict.fromkeys(Reading.__dataclass_fields__, 0)
+        self._reading = Reading(**(rest | {"state": state, "mode": Mode.POLICY}))
 
-    return tick
+    def reading(self) -> Reading | None:
+        """Return the state, stamped now."""
+        self._reading.state.stamp = time.monotonic()
+        return self._reading
+
+    def wait(self, timeout: float) -> Reading:
+        """Return it at once."""
+        return self._reading
+
+    def send_targets(self, targets: JointTargets) -> None:
+        """Do nothing."""
 
 
-def plain_tick(
-    path: str, spec: PolicySpec, read: Callable[[], RobotState]
-) -> Callable[[], tuple[float, ...]]:
-    """Return the tick of a plain script: default session, lists, no guard and no wire."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path)
-    past: list[list[float]] = []
-
-    def tick() -> tuple[float, ...]:
-        t0 = time.perf_counter()
-        state = read()
-        t1 = time.perf_counter()
-        past.append([*state.angular_velocity, *state.joint_position, *state.joint_velocity])
-        row = [number for frame in past[-8:] for number in frame]
-        row = (row + [0.0] * spec.observation_size)[: spec.observation_size]
-        observation = np.array([row], np.float32)
-        t2 = time.perf_counter()
-        session.run(None, {"observation": observation})
-        return t1 - t0, t2 - t1, time.perf_counter() - t2, 0.0
-
-    return tick
+def run_loop(name: str, loop: ControlLoop, seconds: float) -> Result:
+    """Run a control loop in a thread of its own, as ever, and return its books."""
+    loop.start()
+    time.sleep(SLACK)
+    loop.reset_stats()
+    time.sleep(seconds)
+    stats, stages, realtime = loop.stats(), loop.quantiles(), str(loop.realtime)
+    loop.stop()
+    if loop.error:
+        raise LinkError(f"the control loop ended: {loop.error}")
+    return Result(name, stages, stats.hz, stats.deadline_misses, realtime)
 
 
-def sleeping(
-    name: str, tick: Callable[[], tuple[float, ...]], period: float, seconds: float
-) -> Books:
-    """Call `tick`, then sleep a whole period: the rate drifts with the work."""
-    books, begin = Books(name), time.perf_counter()
-    while (woke := time.perf_counter()) - begin < seconds:
-        stages = tick()
-        books.rows.append((*stages, time.perf_counter() - woke, 0.0))
-        time.sleep(period)
-    books.hz = len(books.rows) / (time.perf_counter() - begin)
-    books.misses = max(0, int(seconds / period) - len(books.rows))
-    return books
+def without_wire(name: str, policy: Policy, config: BenchConfig, *, rehearse: bool) -> Result:
+    """Measure our loop alone: observe, infer, targets."""
+    qpos = np.array([0, 0, 0.98, 1, 0, 0, 0, *policy.spec.default_pose])
+    still = Still(state_from_generalized(qpos, np.zeros(25)))
+    command = Command(config.task or policy.spec.tasks[0])
+    loop = ControlLoop(policy, still, command, rehearse=rehearse)
+    return run_loop(name, loop, config.seconds)
 
 
-def with_robot(policy: Policy, command: Command, seconds: float) -> Books:
-    """Measure our loop against a robot process in POLICY mode."""
+def with_robot(policy: Policy, config: BenchConfig) -> list[Result]:
+    """Measure our loop and the robot process against each other, in POLICY."""
+    command = Command(config.task or policy.spec.tasks[0])
+    ask_for_realtime(REST)  # the wire's own thread inherits it
     with RobotProcess("mujoco", f"task={command.task}") as process:
         client = RobotClient(process.endpoint, "runtime/bench.py")
         try:
             client.wait(20.0)
-            for granted, reason in (client.acquire(), client.request_mode(Mode.POLICY)):
-                if not granted:
-                    raise LinkError(reason)
-            tick = our_tick(policy, command, lambda: _state(client), client.send_targets)
-            paced("warm-up", tick, policy.spec.control_dt, 1.0)
-            return paced("ours + wire", tick, policy.spec.control_dt, seconds)
+            loop = ControlLoop(policy, client, command)
+            granted, reason = client.acquire(policy.spec)
+            if not granted:
+                raise LinkError(reason)
+            client.request_mode(Mode.POLICY)
+            before, begin = cpu_seconds(process.pid), time.monotonic()
+            result = run_loop("wire", loop, config.seconds)
+            cpu = (cpu_seconds(process.pid) - before) / (time.monotonic() - begin)
+            return [result, robot_result(client.wait(1.0), config, cpu)]
         finally:
             client.close()
 
 
-def _state(client: RobotClient) -> RobotState:
-    state = client.state()
-    if state is None:
-        raise LinkError("the robot process is silent")
-    return state
+def robot_result(reading: Reading, config: BenchConfig, cpu: float) -> Result:
+    """Return the robot process's own books, as it publishes them, since its start."""
+    stages = {
+        name: Quantiles(*row.tolist())
+        for name, row in zip(SERVER_STAGES, reading.stage_us, strict=True)
+    }
+    hz = 500.0 * reading.seq / max(1, reading.seq + reading.late_ticks)
+    return Result("robot", stages, hz, reading.late_ticks, str(reading.realtime), cpu)
 
 
-def table(books: list[Books]) -> str:
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time a process has used, s; NaN where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def plain(policy: Policy, config: BenchConfig) -> Result:
+    """Measure the plain loop: with torch.jit in a process of its own, or with the engine here."""
+    has_torch = all(importlib.util.find_spec(name) for name in ("torch", "onnx"))
+    if has_torch and PLAIN.is_file():
+        command = [sys.executable, str(PLAIN), config.policy, str(config.seconds)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            told = json.loads(done.stdout.splitlines()[-1])
+            tick = Quantiles(*(told[key] for key in Quantiles._fields))
+            return Result("plain torch", {"tick": tick}, told["hz"], told["missed"], "nothing")
+        print(f"no torch.jit loop: {done.stderr.strip()[-200:]}", file=sys.stderr)
+    return plain_engine(config.policy, policy.spec.observation_size, config.seconds)
+
+
+def plain_engine(path: str, size: int, seconds: float) -> Result:
+    """Run the plain loop on a default session: lists, no guard and no wire, sleep after work."""
+    import onnxruntime
+
+    session, stages = onnxruntime.InferenceSession(path), Stages("tick")
+    row, ticks, begin = np.zeros(45), 0, time.perf_counter()
+    past: list[list[float]] = []
+    while (woke := time.perf_counter()) - begin < seconds:
+        past.append([*row])
+        flat = [number for frame in past[-8:] for number in frame]
+        observation = np.array([(flat + [0.0] * size)[:size]], np.float32)
+        session.run(None, {"observation": observation})
+        stages.histograms["tick"].add(time.perf_counter() - woke)
+        ticks += 1
+        time.sleep(0.02)
+    took = time.perf_counter() - begin
+    missed = max(0, int(took / 0.02) - ticks)
+    return Result("plain engine", stages.quantiles(), ticks / took, missed, "nothing")
+
+
+@contextlib.contextmanager
+def busy_cores(wanted: bool) -> Iterator[None]:
+    """Keep every core busy while the block runs."""
+    code = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+    count = (os.cpu_count() or 1) if wanted else 0
+    spinning = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def table(results: list[Result]) -> str:
     """Return what was measured, one block per loop."""
-    lines = [f"{'us':<14}{'stage':<9}" + "".join(f"{p:>9}" for p in ("p50", "p95", "p99", "max"))]
-    for book in books:
-        for stage in STAGES:
-            cells = "".join(f"{value:9.0f}" for value in book.percentiles(stage))
-            lines.append(f"{book.name:<14}{stage:<9}{cells}")
-        lines.append(f"{book.name:<14}{book.hz:.2f} Hz, {book.misses} ticks missed\n")
+    lines = [f"{'us':<14}{'stage':<9}" + "".join(f"{p:>9}" for p in Quantiles._fields)]
+    for result in results:
+        for stage in dict.fromkeys((*LOOP_STAGES[:-2], *SERVER_STAGES[1:-2], "tick", "late")):
+            if stage in result.stages:
+                cells = "".join(f"{value:9.0f}" for value in result.stages[stage])
+                lines.append(f"{result.name:<14}{stage:<9}{cells}")
+        cpu = "" if result.cpu != result.cpu else f", {result.cpu:.1%} of a core"
+        pace = f"{result.hz:.2f} Hz, {result.missed} ticks missed{cpu}, got {result.realtime}"
+        lines.append(f"{result.name:<14}{pace}\n")
     return "\n".join(lines)
 
 
-def measure(config: BenchConfig, policy: Policy) -> list[Books]:
+def measure(config: BenchConfig, policy: Policy) -> list[Result]:
     """Run the loops one after the other."""
-    command = Command(config.task or policy.spec.tasks[0])
-    dt = policy.spec.control_dt
-    qpos = np.array([0, 0, 0.98, 1, 0, 0, 0, *policy.spec.default_pose])
-    still = state_from_generalized(qpos, np.zeros(25))
-    plain = plain_tick(config.policy, policy.spec, lambda: still)
-    books = [sleeping("plain", plain, dt, config.seconds)]  # first: ours asks for SCHED_FIFO
-    ask_for_realtime(CONTROL)
-    tick = our_tick(policy, command, lambda: still, lambda targets: None)
-    books.append(paced("ours", tick, dt, config.seconds))
-    if config.wire:
-        books.append(with_robot(policy, command, config.seconds))
-    return books
+    wanted = config.loops.split(",")
+    unknown = sorted(set(wanted) - set(LOOPS))
+    if unknown:
+        raise LinkError(f"loops={config.loops}: {unknown} unknown; there are {list(LOOPS)}")
+    results: list[Result] = []
+    with busy_cores(config.busy):
+        if "plain" in wanted:
+            relax()
+            results.append(plain(policy, config))
+        if "cold" in wanted:
+            results.append(without_wire("cold", policy, config, rehearse=False))
+        if "ours" in wanted:
+            results.append(without_wire("ours", policy, config, rehearse=True))
+        if "wire" in wanted and config.wire:
+            results += with_robot(policy, config)
+    return results
 
 
 def main() -> None:
     """Measure, print the table and one line of JSON."""
     config = parse_or_exit(BenchConfig(), sys.argv[1:], "runtime/bench.py", __doc__ or "")
     try:
-        books = measure(config, load_policy(config.policy, engine=config.engine))
+        results = measure(config, load_policy(config.policy, engine=config.engine))
     except (PolicyError, SpecError, LinkError) as error:
         sys.exit(f"runtime/bench.py: {error}")
-    print(table(books))
+    print(table(results))
     report: dict[str, object] = {"policy": config.policy, "engine": config.engine}
-    for book in books:
-        p50, _, p99, most = book.percentiles("tick")
-        report[book.name] = {
-            "tick_us_p50": round(p50, 1),
-            "tick_us_p99": round(p99, 1),
-            "tick_us_max": round(most, 1),
-            "late_us_p99": round(book.percentiles("late")[2], 1),
-            "hz": round(book.hz, 3),
-            "missed": book.misses,
-        }
+    report |= {"seconds": config.seconds, "busy": config.busy, "load": os.getloadavg()[0]}
+    report |= {result.name: result.json() for result in results}
+    p50 = {result.name.split()[0]: result.stages["tick"].p50 for result in results}
+    report |= {
+        f"{name}_to_plain": round(p50[name] / p50["plain"], 3)
+        for name in ("cold", "ours", "wire")
+        if {"plain", name} <= set(p50)
+    }
     print(json.dumps(report))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
+from runtime.fields import show, table
+
 T = TypeVar("T")
 
 
@@ -35,10 +37,8 @@ def keys(base: Any) -> list[str]:
 
 
 def usage(base: Any, program: str, doc: str) -> str:
-    """Return the help text: what the program is, and every key with its default."""
-    width = max(len(name) for name in keys(base))
-    rows = [f"  {name:{width}} = {_show(value)}" for name, value in _leaves(base)]
-    return "\n".join([doc.strip(), "", f"usage: {program} [key=value ...]", "", *rows])
+    """Return the help text: what the program is, and every key with default, type and meaning."""
+    return "\n".join([doc.strip(), "", f"usage: {program} [key=value ...]", "", *table(base)])
 
 
 def parse_or_exit(base: T, argv: Sequence[str], program: str, doc: str) -> T:
@@ -55,7 +55,7 @@ def parse_or_exit(base: T, argv: Sequence[str], program: str, doc: str) -> T:
 
 def words(config: Any) -> list[str]:
     """Return the `key=value` words that rebuild `config` from its type's defaults."""
-    return [f"{name}={_show(value)}" for name, value in _leaves(config)]
+    return [f"{name}={show(value)}" for name, value in _leaves(config)]
 
 
 def _leaves(base: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -99,9 +99,3 @@ def _value(old: Any, text: str, key: str) -> Any:
         if issubclass(kind, Enum):
             expected = f"one of {[item.name.lower() for item in kind]}"
         raise ConfigError(f"{key}={text}: expected {expected}") from None
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.name.lower() if isinstance(value, Enum) else str(value)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from runtime import h1
+from runtime.monitors import MONITORS
 
 MAGIC = b"EZMW"
-VERSION = 1
+VERSION = 2
 
 
 class Kind(IntEnum):
@@ -26,20 +27,35 @@ class Kind(IntEnum):
     TARGETS = 2  # commander -> robot process
     REQUEST = 3  # anybody -> robot process
     REPLY = 4  # robot process -> who asked
+    WISH = 5  # a person's view -> control loop
+    ANSWER = 6  # control loop -> who asked
+    TICK = 7  # control loop -> a recorder
 
 
 class Verb(IntEnum):
     """What a request asks for."""
 
-    ACQUIRE = 1
+    ACQUIRE = 1  # argument: PolicySpec version that was loaded and verified, or 0
     RELEASE = 2
     MODE = 3  # argument: Mode
     TASK = 4  # text: the task's name
+    PUSH = 5  # text: force N (x y z, world) and seconds; simulation only
+    COMMAND = 6  # of a control loop: task, heading, velocity
+    STATUS = 7  # of a control loop: how are you?
+    LIMIT = 8  # text: key=value words of GuardConfig
 
 
 class FrameError(ValueError):
     """Bytes that are no frame of this wire."""
 
+
+LATENCIES = ("tick", "late", "age")  # of a control loop: the tick's work, its wake-up, its state
+QUANTILES = (50, 99, 100)
+LATENCY_BINS = 32  # eight a decade, from LATENCY_FIRST on; the first and the last are open
+LATENCY_FIRST = 10.0  # us
+
+SERVER_STAGES = ("age", "serve", "read", "guard", "write", "publish", "tick", "late")
+STAGE_QUANTILES = 4  # p50, p95, p99, longest; us
 
 STATE_VECTORS = (
     ("orientation", 4),
@@ -50,6 +66,8 @@ STATE_VECTORS = (
     ("base_position", 3),
     ("base_linear_velocity", 3),
     ("target_position", 19),
+    ("monitors", len(MONITORS)),  # how often each fired
+    ("stages", len(SERVER_STAGES) * STAGE_QUANTILES),  # of the robot process's ticks
 )
 _HEADER = [
     ("magic", "S4"),
@@ -72,6 +90,8 @@ _LAYOUT: dict[Kind, np.dtype] = {
             ("slipped", "<u4"),
             ("refused", "<u4"),
             ("findings", "<u4"),
+            ("now", "<f8"),  # s, the tick's own time, on the clock of `stamp`
+            ("target_seq", "<u8"),  # of the commander's targets that are written; 0: the mode's
             ("target_age", "<f8"),
             ("reward", "<f8"),
             ("reward_sum", "<f8"),
@@ -102,6 +122,55 @@ _LAYOUT: dict[Kind, np.dtype] = {
         ]
     ),
     Kind.REPLY: np.dtype([*_HEADER, ("granted", "u1"), ("reason", "S255")]),
+    Kind.WISH: np.dtype(
+        [
+            *_HEADER,
+            ("verb", "<u2"),  # STATUS, COMMAND, MODE or PUSH
+            ("argument", "<u2"),  # Mode
+            ("joints", "S16"),
+            ("task", "S32"),
+            ("heading", "<f8"),  # rad
+            ("velocity", "<f8", 3),  # m/s, m/s, rad/s
+            ("force", "<f8", 3),  # N, world
+            ("seconds", "<f8"),
+        ]
+    ),
+    Kind.TICK: np.dtype(  # one control tick: what the policy was asked and what it answered
+        [
+            *_HEADER,  # seq: of the targets; stamp: when the tick began
+            ("state_seq", "<u8"),
+            ("state_stamp", "<f8"),
+            ("mode", "u1"),
+            ("answered", "u1"),  # 0: no targets were sent in this tick
+            ("task", "S32"),
+            ("heading", "<f8"),  # rad
+            ("velocity", "<f8", 3),  # m/s, m/s, rad/s
+            *((name, "<f8", size) for name, size in STATE_VECTORS[:7]),  # the robot's state
+            ("position", "<f8", 19),
+            ("stiffness", "<f8", 19),
+            ("damping", "<f8", 19),
+        ]
+    ),
+    Kind.ANSWER: np.dtype(
+        [
+            *_HEADER,
+            ("granted", "u1"),
+            ("reason", "S255"),
+            ("policy", "S64"),
+            ("tasks", "S512"),  # names, by commas
+            ("blocks", "S256"),  # of the policy's observation, by commas
+            ("task", "S32"),
+            ("heading", "<f8"),
+            ("velocity", "<f8", 3),
+            ("ticks", "<u8"),
+            ("misses", "<u4"),
+            ("stale", "<u4"),
+            ("bad", "<u4"),
+            ("hz", "<f8"),
+            *((name, "<f8", len(QUANTILES)) for name in LATENCIES),  # us
+            *((f"{name}_counts", "<u4", LATENCY_BINS) for name in LATENCIES),
+        ]
+    ),
 }
 
 JOINTS = hashlib.sha256("\n".join(h1.JOINT_NAMES).encode()).hexdigest()[:16].encode()

@@ -1,20 +1,41 @@
-"""The guard: every target passes it at every 500 Hz write, in the order given in `Guard.apply`.
+"""The guard: what it finds at every 500 Hz write, what follows from it, and its books.
 
-Each monitor is a pure function with a limit and returns a Finding or nothing; each has an action
-and a counter. Knows no robot, no wire, no policy and no mode.
+The order is that of `monitors.MONITORS`. A tick asks in three places: `admit` for targets that
+arrive, `watch` for the robot and the ages, `apply` for what is about to be written. Knows no
+robot, no wire, no policy and no mode.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
-from runtime import h1
+from runtime.monitors import (
+    MONITORS,
+    Finding,
+    check_above,
+    check_battery,
+    check_finite,
+    check_gains,
+    check_motors,
+    check_temperature,
+    check_tilt,
+    check_velocity,
+    clamp_position,
+    clamp_torque,
+    limit_rate,
+)
+from runtime.robot import Health
 from runtime.state import JointTargets, RobotState
+
+RECORD = 256  # findings kept, with their times
+QUIET = 0.5  # s without a finding, after which the same monitor's next one is recorded anew
+LOST_WINDOW = 50  # looks at the drives' counters (50 Hz: one second) per `lost_limit`
 
 
 class Action(IntEnum):
@@ -27,158 +48,79 @@ class Action(IntEnum):
     ESTOP = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a monitor saw: `value` broke `limit`, at `joint` if it belongs to one."""
-
-    monitor: str
-    value: float
-    limit: float
-    joint: int = -1
-
-    def __str__(self) -> str:
-        where = f" {h1.JOINT_NAMES[self.joint]}" if self.joint >= 0 else ""
-        return f"{self.monitor}:{where} {self.value:.4g} > {self.limit:.4g}"
-
-
-MONITORS = (
-    "finite",
-    "gains",
-    "target_hold",
-    "target_damp",
-    "state_age",
-    "state_finite",
-    "position",
-    "rate",
-    "torque",
-    "velocity",
-    "tilt",
-)
-
-
 @dataclass(frozen=True)
 class GuardConfig:
     """Limits and actions. The defaults are a real robot's; `simulated` gives the simulator's."""
 
     finite: Action = Action.HOLD  # bad targets never replace good ones; age then does the rest
     gain_factor: float = 3.0  # of the robot's own gains
-    gains: Action = Action.HOLD
+    gains: Action = Action.HOLD  # targets with gains beyond gain_factor
     target_hold: float = 0.06  # s, older targets are held and counted
     target_damp: float = 0.2  # s, older targets end in damping
-    target_age: Action = Action.DAMP
+    target_age: Action = Action.DAMP  # targets older than target_damp
     state_limit: float = 0.1  # s
-    state_age: Action = Action.DAMP
-    state_finite: Action = Action.ESTOP
+    state_age: Action = Action.DAMP  # states older than state_limit
+    crc_limit: int = 5  # states of wrong size or CRC one after the other
+    state_crc: Action = Action.DAMP  # more of them than crc_limit
+    frozen_limit: float = 0.1  # s in which new states tell not one new number
+    state_frozen: Action = Action.DAMP  # the same numbers again and again
+    state_finite: Action = Action.ESTOP  # a state with NaN or infinity
     position_margin: float = 0.02  # rad inside the joint range
-    position: Action = Action.WARN
+    position: Action = Action.WARN  # a target outside the range: clipped, and
     rate_limit: float = 20.0  # rad/s of a target
-    rate: Action = Action.WARN
+    rate: Action = Action.WARN  # a target that moves too fast: slowed, and
     torque_factor: float = 1.0  # of the drive's limit
-    torque: Action = Action.WARN
+    torque: Action = Action.WARN  # a target that asks too much: moved, and
     velocity_factor: float = 1.2  # of the drive's limit
-    velocity: Action = Action.DAMP
+    velocity: Action = Action.DAMP  # a joint faster than its limit
     tilt_limit: float = 1.0  # rad between pelvis and vertical
     tilt_clear: float = 0.8  # rad, hysteresis
-    tilt: Action = Action.DAMP
+    tilt: Action = Action.DAMP  # leaning further than tilt_limit
+    lost_limit: int = 20  # frames a drive loses within a second
+    motor: Action = Action.DAMP  # drives that lose frames
+    temperature_limit: float = 85.0  # degC of a drive; at 90 the robot itself raises its alarm
+    temperature_clear: float = 80.0  # degC, hysteresis
+    temperature: Action = Action.DAMP  # a drive hotter than temperature_limit
+    battery_limit: float = 10.0  # %
+    battery: Action = Action.WARN  # a charge below battery_limit
+    deadline_limit: int = 25  # late 2 ms ticks, one after the other
+    deadline: Action = Action.DAMP  # late ticks beyond deadline_limit
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Action) and not (value >= 0.0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a number of at least 0, got {value}")
 
     @classmethod
     def simulated(cls) -> GuardConfig:
-        """Do not touch what a trained policy does; see tests/runtime/test_guard_parity.py.
+        """Do not touch what a trained policy does; see tests/runtime/test_lockstep.py.
 
         Falls are the simulator's to count, so tilt only warns. A target may cross a joint's range
         within one tick: the torque-aware clamp bounds the effect exactly as the model's own does.
+        A simulator that is late lets time slip, so late ticks only warn.
         """
         return cls(
             position_margin=0.0,
             rate_limit=3000.0,
             velocity=Action.WARN,
             tilt=Action.WARN,
+            deadline=Action.WARN,
+            state_frozen=Action.WARN,
         )
 
 
-def check_finite(targets: JointTargets) -> Finding | None:
-    """Find targets that are incomplete or not finite."""
-    return None if targets.finite else Finding("finite", float("nan"), 0.0)
+LARGER_IS_TIGHTER = frozenset({"position_margin", "battery_limit"})
 
 
-def check_gains(targets: JointTargets, factor: float) -> Finding | None:
-    """Find gains and speeds above `factor` times the robot's own, torques above its limit."""
-    rows = (
-        (targets.stiffness, h1.STIFFNESS),
-        (targets.damping, h1.DAMPING),
-        (np.abs(targets.velocity), h1.VELOCITY_LIMIT),
-        (np.abs(targets.torque) * factor, h1.TORQUE_LIMIT),
-    )
-    for row, usual in rows:
-        over = np.where(row < 0.0, np.inf, row / usual)
-        worst = int(over.argmax())
-        if over[worst] > factor:
-            return Finding("gains", float(over[worst]), factor, worst)
-    return None
-
-
-def check_above(monitor: str, value: float, limit: float) -> Finding | None:
-    """Find a value above its limit, or one that is not a number."""
-    return None if value <= limit else Finding(monitor, float(value), limit)
-
-
-def check_velocity(velocity: np.ndarray, factor: float) -> Finding | None:
-    """Find a joint faster than `factor` times its drive's limit, in either direction."""
-    over = np.abs(velocity) - factor * h1.VELOCITY_LIMIT
-    worst = int(over.argmax())
-    if over[worst] <= 0.0:
-        return None
-    limit = factor * float(h1.VELOCITY_LIMIT[worst])
-    return Finding("velocity", abs(float(velocity[worst])), limit, worst)
-
-
-def check_tilt(orientation: np.ndarray, limit: float) -> Finding | None:
-    """Find a pelvis that leans more than `limit` rad away from the vertical."""
-    w, x, y, z = orientation.tolist()
-    norm = w * w + x * x + y * y + z * z
-    cosine = (w * w + z * z - x * x - y * y) / norm if norm > 0.0 else math.nan
-    return check_above("tilt", math.acos(min(1.0, max(-1.0, cosine))), limit)
-
-
-def clamp_position(position: np.ndarray, margin: float) -> tuple[np.ndarray, Finding | None]:
-    """Keep targets [19] inside the joint range, `margin` rad away from its ends."""
-    clamped = np.minimum(np.maximum(position, h1.JOINT_LOWER + margin), h1.JOINT_UPPER - margin)
-    return clamped, _largest("position", np.abs(clamped - position), margin, 1e-9)
-
-
-def limit_rate(
-    position: np.ndarray, previous: np.ndarray, step: float
-) -> tuple[np.ndarray, Finding | None]:
-    """Keep targets [19] within `step` rad of the previous ones."""
-    limited = np.minimum(np.maximum(position, previous - step), previous + step)
-    return limited, _largest("rate", np.abs(position - previous), step, step)
-
-
-def clamp_torque(
-    targets: JointTargets, state: RobotState, factor: float
-) -> tuple[np.ndarray, np.ndarray, Finding | None]:
-    """Return q* [19] and tau [19] such that |kp (q* - q) + kd (dq* - dq) + tau| is within limits.
-
-    Where there is stiffness worth the name q* moves, elsewhere tau does.
-    """
-    limit = factor * h1.TORQUE_LIMIT
-    rest = targets.damping * (targets.velocity - state.joint_velocity) + targets.torque
-    torque = targets.stiffness * (targets.position - state.joint_position) + rest
-    over = np.abs(torque) - limit
-    worst = int(over.argmax())
-    if over[worst] <= 0.0:
-        return targets.position, targets.torque, None
-    allowed = np.minimum(np.maximum(torque, -limit), limit)
-    stiff, broken = targets.stiffness > 0.01 * h1.STIFFNESS, over > 0.0
-    moved = state.joint_position + (allowed - rest) / np.where(stiff, targets.stiffness, 1.0)
-    position = np.where(broken & stiff, moved, targets.position)
-    feed = np.where(broken & ~stiff, targets.torque + allowed - torque, targets.torque)
-    return position, feed, Finding("torque", abs(float(torque[worst])), float(limit[worst]), worst)
-
-
-def _largest(monitor: str, size: np.ndarray, limit: float, above: float) -> Finding | None:
-    worst = int(size.argmax())
-    return Finding(monitor, float(size[worst]), limit, worst) if size[worst] > above else None
+def loosened(old: GuardConfig, new: GuardConfig) -> list[str]:
+    """Return the names of the limits and actions that are milder in `new` than in `old`."""
+    milder = []
+    for name, before in vars(old).items():
+        after = vars(new)[name]
+        grows = isinstance(before, Action) or name in LARGER_IS_TIGHTER
+        if after < before if grows else after > before:
+            milder.append(name)
+    return milder
 
 
 @dataclass
@@ -189,9 +131,27 @@ class Guard:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MONITORS, 0))
     total: int = 0  # of all counts
     last: Finding | None = None
+    record: deque[tuple[float, Action, Finding]] = field(
+        default_factory=lambda: deque(maxlen=RECORD)
+    )  # s of the robot process's clock, what followed, what was seen; one per burst
+    now: float = 0.0  # s, set by the owner before each tick
     _previous: np.ndarray | None = None  # rad, the targets written last
     _tilted: bool = False
+    _hot: bool = False
+    _lost: np.ndarray | None = None  # [19] the drives' counters at the window's begin
+    _looks: int = 0
     _verdict: Action = Action.OFF
+    _told: tuple[bytes, bytes] = (b"", b"")  # what the last state said
+    _same: float = math.nan  # s, stamp of the first state that said it
+    _fired: dict[str, float] = field(default_factory=dict)  # s, when each monitor fired last
+
+    def change(self, config: GuardConfig, *, configuring: bool) -> tuple[bool, str]:
+        """Take new limits: tighter ones at any time, milder ones only while `configuring`."""
+        milder = loosened(self.config, config)
+        if milder and not configuring:
+            return False, f"{', '.join(milder)}: loosened only in ZERO_TORQUE"
+        self.config = config
+        return True, ""
 
     def admit(self, targets: JointTargets) -> bool:
         """Refuse and count targets that are not complete, finite and of sane gains.
@@ -201,28 +161,46 @@ class Guard:
         found, action = check_finite(targets), self.config.finite
         if found is None:
             found, action = check_gains(targets, self.config.gain_factor), self.config.gains
-        self._note(found, max(action, Action.WARN))
+        if found is not None:
+            self._note(found, max(action, Action.WARN))
         return found is None
 
-    def watch(self, state: RobotState, state_age: float, target_age: float | None) -> Action:
-        """Judge the state, its age, and the age of the commander's targets (None: none needed)."""
+    def watch(
+        self,
+        state: RobotState,
+        state_age: float,
+        target_age: float | None,
+        health: Health | None = None,
+        misses: int = 0,
+    ) -> Action:
+        """Judge the ages, the state, the drives' health, and the late ticks in a row.
+
+        target_age: s since the commander's targets came (None: none needed in this mode).
+        health: None if there is nothing new about it.
+        """
         config = self.config
+        if target_age is not None and target_age > config.target_hold:
+            self._judge_targets(target_age)
+        if not state_age <= config.state_limit:
+            self._note(Finding("state_age", state_age, config.state_limit), config.state_age)
+        self._judge_change(state)
         if not state.finite:
-            self._note(Finding("state_finite", float("nan"), 0.0), config.state_finite)
+            self._note(Finding("state_finite", math.nan, 0.0), config.state_finite)
             return self._take()
-        self._note(check_above("state_age", state_age, config.state_limit), config.state_age)
-        if target_age is not None and config.target_age is not Action.OFF:
-            self._note(check_above("target_hold", target_age, config.target_hold), Action.HOLD)
-            late = check_above("target_damp", target_age, config.target_damp)
-            self._note(late, config.target_age)
         if config.velocity is not Action.OFF:
             found = check_velocity(state.joint_velocity, config.velocity_factor)
-            self._note(found, config.velocity)
+            if found is not None:
+                self._note(found, config.velocity)
         if config.tilt is not Action.OFF:
             limit = config.tilt_clear if self._tilted else config.tilt_limit
             found = check_tilt(state.orientation, limit)
             self._tilted = found is not None
-            self._note(found, config.tilt)
+            if found is not None:
+                self._note(found, config.tilt)
+        if health is not None:
+            self._judge_health(health)
+        if misses > config.deadline_limit:
+            self._note(Finding("deadline", misses, config.deadline_limit), config.deadline)
         return self._take()
 
     def apply(self, targets: JointTargets, state: RobotState, dt: float) -> JointTargets:
@@ -230,31 +208,78 @@ class Guard:
         config, targets = self.config, dataclasses.replace(targets)
         if config.position is not Action.OFF:
             targets.position, found = clamp_position(targets.position, config.position_margin)
-            self._note(found, config.position)
+            if found is not None:
+                self._note(found, config.position)
         if config.rate is not Action.OFF:
             start = state.joint_position if self._previous is None else self._previous
             targets.position, found = limit_rate(targets.position, start, config.rate_limit * dt)
-            self._note(found, config.rate)
+            if found is not None:
+                self._note(found, config.rate)
         self._previous = targets.position
         if config.torque is not Action.OFF:
             targets.position, targets.torque, found = clamp_torque(
                 targets, state, config.torque_factor
             )
-            self._note(found, config.torque)
+            if found is not None:
+                self._note(found, config.torque)
         return targets
 
     def forget(self) -> None:
         """Start the rate limit anew from the measured pose (after a mode without stiffness)."""
         self._previous = None
 
+    def _judge_targets(self, age: float) -> None:
+        config = self.config
+        if config.target_age is Action.OFF:
+            return
+        self._note(Finding("target_hold", age, config.target_hold), Action.HOLD)
+        found = check_above("target_damp", age, config.target_damp)
+        if found is not None:
+            self._note(found, config.target_age)
+
+    def _judge_change(self, state: RobotState) -> None:
+        """Find sensors that repeat themselves: real ones are never still to the last bit."""
+        told = (state.joint_position.tobytes(), state.angular_velocity.tobytes())
+        if told != self._told:
+            self._told, self._same = told, state.stamp
+        elif state.stamp - self._same > self.config.frozen_limit:
+            since = state.stamp - self._same
+            self._note(
+                Finding("state_frozen", since, self.config.frozen_limit), self.config.state_frozen
+            )
+
+    def _judge_health(self, health: Health) -> None:
+        config = self.config
+        before = health.lost if self._lost is None else self._lost
+        if self._lost is None or self._looks >= LOST_WINDOW:
+            self._lost, self._looks = health.lost, 0
+        self._looks += 1
+        warm = config.temperature_clear if self._hot else config.temperature_limit
+        found_heat = check_temperature(health.temperature, warm)
+        self._hot = found_heat is not None
+        crc = check_above("state_crc", health.broken_run, config.crc_limit)
+        for found, action in (
+            (crc, config.state_crc),
+            (check_motors(health.lost, before, config.lost_limit), config.motor),
+            (found_heat, config.temperature),
+            (check_battery(health.battery, config.battery_limit), config.battery),
+        ):
+            if found is not None:
+                self._note(found, action)
+
     def _take(self) -> Action:
         verdict, self._verdict = self._verdict, Action.OFF
         return verdict
 
-    def _note(self, finding: Finding | None, action: Action) -> None:
-        if finding is None or action is Action.OFF:
+    def _note(self, finding: Finding, action: Action) -> None:
+        if action is Action.OFF:
             return
-        self.counts[finding.monitor] += 1
+        name = finding.monitor
+        self.counts[name] += 1
         self.total += 1
         self.last = finding
-        self._verdict = max(self._verdict, action)
+        if self.now - self._fired.get(name, -math.inf) > QUIET:
+            self.record.append((self.now, action, finding))
+        self._fired[name] = self.now
+        if action > self._verdict:
+            self._verdict = action

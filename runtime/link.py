@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,13 @@ import zmq
 from runtime import frames, keys
 from runtime.frames import FrameError, Kind, Verb
 from runtime.modes import Mode
+from runtime.realtime import Granted
+from runtime.spec import PolicySpec
 from runtime.state import JointTargets, RobotState
 
 REPLY_TIMEOUT = 1.0  # s
+TEXT = 64  # characters of a request
+_GRANTED = sum(Granted)
 
 
 class LinkError(RuntimeError):
@@ -63,6 +68,8 @@ class Reading:
     reward: float  # of the last 20 ms, HumanoidBench's; simulation only
     reward_sum: float
     policy_ticks: int  # 20 ms windows in that sum
+    now: float  # s, the tick's own time, on the clock of `state.stamp`
+    target_seq: int  # of the commander's targets that were written; 0: the mode's own
     target_age: float  # s
     target_position: np.ndarray  # [19] rad, as written to the drives after the guard
     late_ticks: int  # 2 ms ticks the robot process missed
@@ -70,14 +77,17 @@ class Reading:
     refused: int  # frames that were no frames, or not the commander's
     findings: int  # guard findings so far
     tick_us: float  # work in the last 2 ms tick
-    realtime: bool  # the process runs under SCHED_FIFO
+    realtime: Granted  # what the system gave the process
     reason: str  # of the last mode transition
     fault: str  # the guard's last finding
+    monitors: np.ndarray  # [16] how often each of `monitors.MONITORS` fired
+    stage_us: np.ndarray  # [8, 4] p50, p95, p99, longest of each of `frames.SERVER_STAGES`
 
 
 def _reading(data: bytes, received: float, now: float) -> Reading:
     head, vectors = frames.unpack_state(data)
     target_position = vectors.pop("target_position")
+    monitors, stages = vectors.pop("monitors"), vectors.pop("stages")
     return Reading(
         state=RobotState(stamp=head["stamp"], **vectors),
         mode=Mode(head["mode"]),
@@ -90,6 +100,8 @@ def _reading(data: bytes, received: float, now: float) -> Reading:
         reward=head["reward"],
         reward_sum=head["reward_sum"],
         policy_ticks=head["policy_ticks"],
+        now=head["now"],
+        target_seq=head["target_seq"],
         target_age=head["target_age"],
         target_position=target_position,
         late_ticks=head["late_ticks"],
@@ -97,9 +109,11 @@ def _reading(data: bytes, received: float, now: float) -> Reading:
         refused=head["refused"],
         findings=head["findings"],
         tick_us=head["tick_us"],
-        realtime=bool(head["realtime"]),
+        realtime=Granted(head["realtime"] & _GRANTED),
         reason=frames.text(head["reason"]),
         fault=frames.text(head["fault"]),
+        monitors=monitors,
+        stage_us=stages.reshape(len(frames.SERVER_STAGES), frames.STAGE_QUANTILES),
     )
 
 
@@ -138,6 +152,7 @@ class RobotClient:
         self._received = 0.0
         self._replies: dict[int, tuple[bool, str]] = {}
         self._count = itertools.count(1)
+        self._stranger = ""  # what was wrong with an answer that was none
 
     def reading(self) -> Reading | None:
         """Return the newest reading, or None before the first; never blocks."""
@@ -174,9 +189,12 @@ class RobotClient:
                 row[:] = getattr(targets, name)
             self._send(self._targets)
 
-    def acquire(self) -> tuple[bool, str]:
-        """Ask for the lease; return (granted, why not)."""
-        return self._ask(Verb.ACQUIRE, text=self.name)
+    def acquire(self, policy: PolicySpec | None = None) -> tuple[bool, str]:
+        """Ask for the lease; return (granted, why not).
+
+        policy: the spec of the policy that was loaded and verified; without, no POLICY mode.
+        """
+        return self._ask(Verb.ACQUIRE, policy.spec_version if policy else 0, self.name)
 
     def release(self) -> tuple[bool, str]:
         """Give the lease back; the robot goes to damping."""
@@ -186,9 +204,20 @@ class RobotClient:
         """Ask for a mode; ESTOP is granted to anybody."""
         return self._ask(Verb.MODE, argument=int(mode))
 
+    def change_limits(self, **limits: object) -> tuple[bool, str]:
+        """Change limits of the guard; milder ones only in ZERO_TORQUE."""
+        text = " ".join(f"{key}={value}" for key, value in limits.items())
+        if len(text) > TEXT:
+            return False, f"'{text}' is longer than {TEXT} characters: ask for one after the other"
+        return self._ask(Verb.LIMIT, text=text)
+
     def set_task(self, task: str) -> tuple[bool, str]:
         """Tell a simulator which task to score."""
         return self._ask(Verb.TASK, text=task)
+
+    def push(self, force: Sequence[float], seconds: float) -> tuple[bool, str]:
+        """Push a simulated torso: force [3] in N, world axes, for a while."""
+        return self._ask(Verb.PUSH, text=" ".join(f"{value:.6g}" for value in (*force, seconds)))
 
     def close(self) -> None:
         """Close the sockets; the lease ends by itself."""
@@ -197,11 +226,11 @@ class RobotClient:
             self._commands.close()
             self._context.term()
 
-    def _ask(self, verb: Verb, *, argument: int = 0, text: str = "") -> tuple[bool, str]:
+    def _ask(self, verb: Verb, argument: int = 0, text: str = "") -> tuple[bool, str]:
         frame, number = frames.blank(Kind.REQUEST), next(self._count)
         frame["seq"], frame["stamp"] = number, time.monotonic()
         frame["verb"], frame["argument"] = verb, argument
-        frame["joints"], frame["text"] = frames.JOINTS, text.encode()[:64]
+        frame["joints"], frame["text"] = frames.JOINTS, text.encode()[:TEXT]
         with self._lock:
             self._send(frame)
         deadline = time.monotonic() + REPLY_TIMEOUT
@@ -211,7 +240,8 @@ class RobotClient:
                 if number in self._replies:
                     return self._replies.pop(number)
             time.sleep(0.0005)
-        return False, f"the robot process at {self.endpoint} does not answer"
+        told = f": {self._stranger}" if self._stranger else ""
+        return False, f"the robot process at {self.endpoint} does not answer{told}"
 
     def _send(self, frame: np.ndarray) -> None:
         with contextlib.suppress(zmq.Again):  # nobody there: dropped, the watchdogs do the rest
@@ -223,7 +253,8 @@ class RobotClient:
                 reply = frames.decode(self._commands.recv(zmq.NOBLOCK), Kind.REPLY)[0]
             except zmq.Again:
                 return
-            except FrameError:
+            except FrameError as error:
+                self._stranger = str(error)
                 continue
             answer = bool(reply["granted"]), frames.text(reply["reason"])
             self._replies[int(reply["seq"])] = answer

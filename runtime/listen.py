@@ -1,4 +1,4 @@
-"""What the film maker and the window share: a listener on the wire that never commands."""
+"""What film maker, window and live view share: their names, and a listener that never commands."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.cli import ConfigError
 from runtime.link import LinkError, Reading, RobotClient
+
+VIEWS = {"mujoco": "runtime.viewer", "browser": "runtime.live"}
+_NO, _YES = ("", "0", "false", "no", "off", "none"), ("1", "true", "yes", "on")
+
+
+def view_module(view: str) -> str:
+    """Return the module that shows a robot in this way, empty for none; raise ConfigError."""
+    word = view.lower()
+    if word in _NO:
+        return ""
+    if word in _YES:
+        word = "mujoco"
+    if word not in VIEWS:
+        raise ConfigError(f"view '{view}' unknown; there are {sorted(VIEWS)} and 0")
+    return VIEWS[word]
 
 
 @dataclass(frozen=True)
 class ListenConfig:
     """Where to listen, and how long."""
 
-    endpoint: str = "ipc:///tmp/ezm_h1"
-    keys: str = ""
+    endpoint: str = "ipc:///tmp/ezm_h1"  # ZeroMQ address of the robot process
+    keys: str = ""  # folder of CURVE keys, for an endpoint that others can reach
     parent: int = 0  # end when this process is gone
     patience: float = 2.0  # s of silence after which the robot process is taken for ended
 

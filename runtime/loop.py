@@ -6,23 +6,28 @@ it lives in the robot process. Knows the wire's client by its few methods only.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from runtime.histogram import Quantiles, Stages
 from runtime.link import LinkError, Reading
-from runtime.modes import Mode
-from runtime.observation import Memory, observe, remember
 from runtime.policy import Policy
-from runtime.realtime import CONTROL, ask_for_realtime
-from runtime.state import Command, JointTargets, RobotState
+from runtime.realtime import CONTROL, Granted, ask_for_realtime, frozen_heap
+from runtime.state import Command, JointTargets
+from runtime.ticker import Ticker
 
 STATE_TIMEOUT = 0.1  # s, an older state is not worth an action
 WINDOW = 3000  # ticks kept for the percentiles: one minute
+LEAD = 0.0012  # s before a deadline in which the tick is rehearsed: its caches are warm then
+COLLECT_EVERY = 50  # ticks between two looks of the garbage collector, right after a tick's work
+LOOP_STAGES = ("age", "read", "observe", "infer", "send", "tick", "late")
 
 
 class Client(Protocol):
@@ -60,69 +65,37 @@ class LoopStats:
     state_age_us_p99: float
 
 
-class Ticker:
-    """One control tick: observation, action, targets. Owns the policy's memory and no clock."""
-
-    def __init__(self, policy: Policy, command: Command) -> None:
-        self.policy, self.command = policy, command
-        self.bad = 0
-        self._spec = policy.spec
-        self._memory = Memory.create(self._spec)
-        self._task = command.task
-        self._stiffness = np.asarray(self._spec.stiffness)
-        self._damping = np.asarray(self._spec.damping)
-        self._seq = 0
-
-    def tick(self, state: RobotState, mode: Mode) -> JointTargets | None:
-        """Return the targets for a state, or None if the policy cannot be asked.
-
-        Outside POLICY the memory starts anew at every tick, so that the first action in POLICY is
-        the first action of an episode; so it does when the task changes.
-        """
-        command = self.command
-        if mode is not Mode.POLICY or command.task != self._task:
-            self._memory.reset()
-            self._task = command.task
-        observation = observe(state, command, self._spec, self._memory)
-        action = self.policy.infer(observation) if _finite(observation) else observation
-        if not _finite(action):
-            self._memory.reset()
-            self.bad += 1
-            return None
-        remember(self._memory, action)
-        self._seq += 1
-        return JointTargets(
-            seq=self._seq,
-            stamp=time.monotonic(),
-            position=self._spec.target(action),
-            stiffness=self._stiffness,
-            damping=self._damping,
-        )
-
-
-def _finite(row: np.ndarray) -> bool:
-    return bool(np.isfinite(row).all())
-
-
-Tick = tuple[float, Reading, JointTargets | None]  # monotonic s, what was read, what was sent
+# monotonic s, what was read, what was sent last, what was wished
+Tick = tuple[float, Reading, JointTargets | None, Command]
 
 
 class ControlLoop:
     """Paces a Ticker at the policy's control rate. Change `command` at any time."""
 
-    def __init__(self, policy: Policy, client: Client, command: Command) -> None:
+    def __init__(
+        self,
+        policy: Policy | Sequence[Policy],
+        client: Client,
+        command: Command,
+        *,
+        rehearse: bool = True,
+        core: int = -1,
+    ) -> None:
         self.client, self.ticker = client, Ticker(policy, command)
-        self.period = policy.spec.control_dt  # s
+        self.period = self.ticker.policy.spec.control_dt  # s
+        self.rehearse, self.core = rehearse, core
+        self.stages = Stages(*LOOP_STAGES)  # since the last reset_stats
         self.reading: Reading | None = None
         self.targets: JointTargets | None = None
         self.error = ""
         self.history: deque[Tick] | None = None  # every tick, for whoever sets it
-        self.realtime = False  # the thread runs under SCHED_FIFO
+        self.realtime = Granted.NOTHING  # what the system gave the thread
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._rehearsal = 0.0005  # s, how long one takes
         self._begin = self._last = 0.0  # s, the first and the last tick in the books
         self._ticks = self._misses = self._stale = 0
-        self._books: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
+        self._books = np.zeros((WINDOW, 3))  # s: work, wake-up, state age; a ring
 
     @property
     def command(self) -> Command:
@@ -159,13 +132,13 @@ class ControlLoop:
 
     def reset_stats(self) -> None:
         """Start the books anew, for example when POLICY is entered."""
-        self._books.clear()
+        self.stages.clear()
         self._ticks = self._misses = self._stale = self.ticker.bad = 0
 
     def stats(self) -> LoopStats:
         """Return the books so far."""
         ticks, misses, seconds = self._ticks, self._misses, max(0.0, self._last - self._begin)
-        books = np.array(self._books or [(0.0, 0.0, 0.0)]) * 1e6
+        books = self.latencies() if ticks else np.zeros((1, 3))
         tick, late, age = (np.percentile(books[:, i], [50, 99, 100]) for i in range(3))
         return LoopStats(
             ticks=ticks,
@@ -183,40 +156,88 @@ class ControlLoop:
             state_age_us_p99=float(age[1]),
         )
 
+    def latencies(self) -> np.ndarray:
+        """Return the last minute's [n, 3] in us: the tick's work, its wake-up, its state's age."""
+        return self._books[: min(self._ticks, WINDOW)] * 1e6
+
+    def quantiles(self) -> dict[str, Quantiles]:
+        """Return p50, p95, p99 and the longest of every stage since `reset_stats`, us."""
+        return self.stages.quantiles()
+
     def _run(self) -> None:
         try:  # begin just after a state: on one machine the two clocks then stay in step
             self.client.wait(5.0)
         except LinkError as error:
             self.error = str(error)
             return
-        self.realtime = ask_for_realtime(CONTROL)
+        self.realtime = ask_for_realtime(CONTROL, core=self.core)
+        with frozen_heap():
+            self._pace()
+
+    def _pace(self) -> None:
         deadline = time.monotonic() + self.period
         self.reset_stats()
         while not self._stop.is_set():
-            pause = deadline - time.monotonic()
-            if pause > 0.0:
-                time.sleep(pause)
+            self._wait_until(deadline)
             woke = time.monotonic()
             self._tick()
             now = time.monotonic()
-            self._ticks += 1
-            self._begin = deadline if self._ticks == 1 else self._begin
-            self._last = deadline
-            stamp = woke if self.reading is None else self.reading.state.stamp
-            self._books.append((now - woke, woke - deadline, now - stamp))
+            self._account(deadline, woke, now)
             if self.reading is not None and self.history is not None:
-                self.history.append((woke, self.reading, self.targets))
+                self.history.append((woke, self.reading, self.targets, self.command))
+            if self._ticks % COLLECT_EVERY == 0:
+                gc.collect(1)
             missed = max(0, int((now - deadline) / self.period))  # skipped, never caught up
             self._misses += missed
             deadline += (1 + missed) * self.period
 
+    def _wait_until(self, deadline: float) -> None:
+        """Sleep; then, shortly before the deadline, rehearse the tick and watch the clock."""
+        lead = LEAD if self.rehearse else 0.0
+        pause = deadline - lead - time.monotonic()
+        if pause > 0.0:
+            time.sleep(pause)
+        if not self.rehearse:
+            return
+        reading = self.client.reading()
+        while reading is not None and reading.state.finite:
+            begin = time.monotonic()
+            if deadline - begin < 1.5 * self._rehearsal:
+                break
+            self.ticker.rehearse(reading.state)
+            self._rehearsal = min(time.monotonic() - begin, LEAD)
+        self._rehearsal *= 0.99  # a slow one is tried again later
+        while time.monotonic() < deadline:
+            pass
+
+    def _account(self, deadline: float, woke: float, now: float) -> None:
+        self._ticks += 1
+        self._begin = deadline if self._ticks == 1 else self._begin
+        self._last = deadline
+        stamp = woke if self.reading is None else self.reading.state.stamp
+        row = self._books[(self._ticks - 1) % WINDOW]
+        row[0], row[1], row[2] = now - woke, woke - deadline, now - stamp
+        add = self.stages.histograms
+        add["tick"].add(now - woke)
+        add["late"].add(max(0.0, woke - deadline))
+        add["age"].add(max(0.0, now - stamp))
+
     def _tick(self) -> None:
+        begin = time.perf_counter()
         reading = self.client.reading()
         self.reading = reading
         if reading is None or reading.age > STATE_TIMEOUT:
             self._stale += 1
             return
+        read = time.perf_counter()
         targets = self.ticker.tick(reading.state, reading.mode)
-        if targets is not None:
-            self.targets = targets
-            self.client.send_targets(targets)
+        if targets is None:
+            return
+        ticked = time.perf_counter()
+        self.targets = targets
+        self.client.send_targets(targets)
+        add = self.stages.histograms
+        add["read"].add(read - begin)
+        add["observe"].add(self.ticker.observe_s)
+        add["infer"].add(self.ticker.infer_s)
+        add["send"].add(time.perf_counter() - ticked)

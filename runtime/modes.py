@@ -45,13 +45,13 @@ class ModeConfig:
 
     autostart: bool = False  # one request for POLICY walks through RAMP and HOLD; never on hardware
     auto_reset: bool = False  # after a fall: back to the start and on; never on hardware
-    damp_time: float = 0.5  # before the first RAMP
-    ramp_time: float = 4.0
-    hold_time: float = 0.5  # before POLICY may be entered
-    blend_time: float = 0.4  # from the held pose into the policy's targets
-    entry_distance: float = 0.6  # rad, first target to measured pose
-    entry_timeout: float = 2.0  # waiting for targets that may enter POLICY
-    fall_pause: float = 0.6  # damping after a fall, before the reset
+    damp_time: float = 0.5  # s, before the first RAMP
+    ramp_time: float = 4.0  # s, from the latched pose to the start pose
+    hold_time: float = 0.5  # s, before POLICY may be entered
+    blend_time: float = 0.4  # s, from the held pose into the policy's targets
+    entry_distance: float = 0.8  # rad, first target to measured pose; models/h1 asks for 0.76
+    entry_timeout: float = 2.0  # s, waiting for targets that may enter POLICY
+    fall_pause: float = 0.6  # s, damping after a fall, before the reset
 
     @classmethod
     def simulated(cls) -> ModeConfig:
@@ -195,6 +195,9 @@ class Setpoints:
         part = minimum_jerk(age / self.config.blend_time)
         mixed = wanted.copy()
         mixed.position = self._held + part * (wanted.position - self._held)
+        mixed.stiffness = h1.STIFFNESS + part * (wanted.stiffness - h1.STIFFNESS)
+        mixed.damping = h1.DAMPING + part * (wanted.damping - h1.DAMPING)
+        mixed.velocity, mixed.torque = part * wanted.velocity, part * wanted.torque
         return mixed
 
 

@@ -20,6 +20,7 @@ from runtime import h1, score
 from runtime.state import JointTargets, RobotState
 
 MAX_BURST = 10  # physics steps in one write: after a longer stall simulated time slips
+PUSH_MOST, PUSH_LONGEST = 2000.0, 2.0  # N, s: more is a slip of the hand
 SUBSTEPS = round(h1.CONTROL_DT / h1.PHYSICS_DT)
 
 
@@ -49,6 +50,9 @@ class MujocoRobot:
         self._anchor: np.ndarray | None = None  # [7] pelvis pose the support holds
         self._placed = False
         self._substep = 0
+        torso = int(self.model.body("torso_link").id)
+        self._torso_force = self.data.xfrc_applied[torso, :3]  # view, N
+        self._pushing = 0  # physics steps left of a push
         self.place()
 
     @property
@@ -102,6 +106,16 @@ class MujocoRobot:
             qpos[3:7] /= np.linalg.norm(qpos[3:7])
             mujoco.mj_forward(self.model, self.data)
 
+    def push(self, force: np.ndarray, seconds: float) -> tuple[bool, str]:
+        """Push the torso with `force` [3] N in world axes for `seconds`; a new push replaces it."""
+        if force.shape != (3,) or not np.linalg.norm(force) <= PUSH_MOST:
+            return False, f"PUSH: expected three numbers of at most {PUSH_MOST:g} N together"
+        if not 0.0 < seconds <= PUSH_LONGEST:
+            return False, f"PUSH: seconds must be above 0 and at most {PUSH_LONGEST:g}"
+        self._torso_force[:] = force
+        self._pushing = max(1, round(seconds / h1.PHYSICS_DT))
+        return True, ""
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -112,6 +126,10 @@ class MujocoRobot:
 
     def _step(self) -> None:
         mujoco.mj_step(self.model, self.data)
+        if self._pushing:
+            self._pushing -= 1
+            if not self._pushing:
+                self._torso_force[:] = 0.0
         if self._anchor is not None:
             self.data.qpos[:7] = self._anchor
             self.data.qvel[:6] = 0.0

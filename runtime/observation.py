@@ -6,8 +6,10 @@ runs. Knows no robot and no policy; takes the layout from the PolicySpec.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,16 +71,24 @@ class Memory:
         self.fresh[chosen] = True
 
 
-def observe(state: RobotState, command: Command, spec: PolicySpec, memory: Memory) -> np.ndarray:
+def observe(
+    state: RobotState,
+    command: Command,
+    spec: PolicySpec,
+    memory: Memory,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Push the state's frame into the memory and return the observation [..., N], float32.
 
     Each block gives its last `history` frames, oldest first; the first frame after a reset fills
-    the whole history. Call it once per control tick.
+    the whole history. Call it once per control tick. `out`: where one robot's may be written.
     """
     if memory.spec is not spec and memory.spec.observation != spec.observation:
         raise SpecError("observe: this memory was made for another observation layout")
     for fill, part in memory.parts:
         fill(part, state, command, memory)
+    if memory.fresh.ndim == 0:
+        return _observe_one(memory, out)
     frame = (memory.frame * memory.scale).astype(np.float32)
     frames = memory.frames
     frames[..., :-1, :] = frames[..., 1:, :]
@@ -87,6 +97,17 @@ def observe(state: RobotState, command: Command, spec: PolicySpec, memory: Memor
         frames[memory.fresh] = frame[memory.fresh][..., None, :]
         memory.fresh[...] = False
     return frames.reshape(*memory.fresh.shape, -1)[..., memory.index]
+
+
+def _observe_one(memory: Memory, out: np.ndarray | None) -> np.ndarray:
+    """Push one robot's frame: the same numbers as for a batch, at a third of the cost."""
+    frames = memory.frames
+    frames[:-1] = frames[1:]
+    frames[-1] = memory.frame * memory.scale
+    if memory.fresh:
+        frames[:-1] = frames[-1]
+        memory.fresh[...] = False
+    return frames.reshape(-1).take(memory.index, out=out, mode="clip")  # "raise" would buffer
 
 
 def remember(memory: Memory, action: np.ndarray) -> None:
@@ -101,10 +122,18 @@ def task_index(task: str, spec: PolicySpec) -> int:
     return spec.tasks.index(task)
 
 
-def yaw_of(orientation: np.ndarray) -> np.ndarray:
+def _components(orientation: np.ndarray) -> Sequence[Any]:
+    """Return w, x, y, z of quaternions [..., 4]; of a single one as plain numbers, much quicker."""
+    if orientation.ndim == 1:
+        return orientation.tolist()
+    return [orientation[..., i] for i in range(4)]
+
+
+def yaw_of(orientation: np.ndarray) -> Any:
     """Return the yaw [...] of quaternions [..., 4] w x y z, rad."""
-    w, x, y, z = (orientation[..., i] for i in range(4))
-    return np.arctan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z)
+    w, x, y, z = _components(orientation)
+    side, ahead = 2.0 * (w * z + x * y), w * w + x * x - y * y - z * z
+    return math.atan2(side, ahead) if orientation.ndim == 1 else np.arctan2(side, ahead)
 
 
 def gravity_of(orientation: np.ndarray) -> np.ndarray:
@@ -115,9 +144,11 @@ def gravity_of(orientation: np.ndarray) -> np.ndarray:
 
 
 def _gravity_into(down: np.ndarray, orientation: np.ndarray) -> None:
-    w, x, y, z = (orientation[..., i] for i in range(4))
+    w, x, y, z = _components(orientation)
     ww, xx, yy, zz = w * w, x * x, y * y, z * z
     norm = ww + xx + yy + zz
+    if down.ndim == 1 and norm == 0.0:  # plain numbers raise where arrays say NaN
+        norm = math.nan
     down[..., 0] = 2.0 * (w * y - x * z) / norm
     down[..., 1] = -2.0 * (y * z + w * x) / norm
     down[..., 2] = (xx + yy - ww - zz) / norm
@@ -133,6 +164,9 @@ def _angular_velocity(out: np.ndarray, state: RobotState, command: Command, memo
 
 def _heading(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
     error = yaw_of(state.orientation) - command.heading
+    if out.ndim == 1:
+        out[0], out[1] = math.sin(error), math.cos(error)
+        return
     out[..., 0], out[..., 1] = np.sin(error), np.cos(error)
 
 
@@ -148,9 +182,17 @@ def _previous_action(out: np.ndarray, state: RobotState, command: Command, memor
     out[...] = memory.previous_action
 
 
+def _velocity(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
+    out[...] = command.velocity
+
+
 def _task(out: np.ndarray, state: RobotState, command: Command, memory: Memory) -> None:
     task = command.task
-    index = np.asarray(task_index(task, memory.spec) if isinstance(task, str) else task)
+    if isinstance(task, str):
+        out[...] = 0.0
+        out[..., task_index(task, memory.spec)] = 1.0
+        return
+    index = np.asarray(task)
     out[...] = index[..., None] == np.arange(len(memory.spec.tasks))
 
 
@@ -176,6 +218,7 @@ FILL: dict[str, Fill] = {
     "joint_position": _joint_position,
     "joint_velocity": _joint_velocity,
     "previous_action": _previous_action,
+    "velocity": _velocity,
     "task": _task,
     "base_height": _base_height,
     "base_linear_velocity": _base_linear_velocity,

@@ -9,14 +9,15 @@ import math
 from typing import TYPE_CHECKING
 
 from runtime import frames
-from runtime.frames import Kind
+from runtime.frames import SERVER_STAGES, Kind
 from runtime.server_link import RobotServerLink
 from runtime.state import JointTargets, RobotState
 
 if TYPE_CHECKING:
-    from runtime.server import RobotServer
+    from runtime.robot_server import RobotServer
 
 _LARGEST = 2**32 - 1
+STAGE_EVERY = 32  # ticks between two looks at the histograms, one after the other
 _STATE = (
     "orientation",
     "angular_velocity",
@@ -37,6 +38,7 @@ class StatePublisher:
         record = self._frame.dtype.names or ()
         self._field = {name: self._frame[name] for name in record}  # views [1, ...]
         self._texts: dict[str, object] = {}
+        self._findings = 0
 
     def publish(
         self, server: RobotServer, state: RobotState, targets: JointTargets, now: float
@@ -49,11 +51,19 @@ class StatePublisher:
         field["realtime"][0] = server.realtime
         field["falls"][0], field["late_ticks"][0] = server.falls, server.late_ticks
         field["refused"][0] = min(self._link.refused, _LARGEST)
-        field["findings"][0] = min(server.guard.total, _LARGEST)
+        if server.guard.total != self._findings:
+            self._findings = server.guard.total
+            field["findings"][0] = min(self._findings, _LARGEST)
+            field["monitors"][0] = list(server.guard.counts.values())
+        if server.seq % STAGE_EVERY == 0:
+            stage = server.seq // STAGE_EVERY % len(SERVER_STAGES)
+            quantiles = server.stages.histograms[SERVER_STAGES[stage]].quantiles()
+            field["stages"][0, stage * len(quantiles) : (stage + 1) * len(quantiles)] = quantiles
         for name in _STATE:
             field[name][0] = getattr(state, name)
         field["target_position"][0] = targets.position
-        field["target_age"][0] = now - server.heard
+        field["now"][0], field["target_age"][0] = now, now - server.heard
+        field["target_seq"][0] = targets.seq
         field["policy_ticks"][0] = getattr(robot, "windows", 0)
         field["reward"][0] = getattr(robot, "reward", math.nan)
         field["reward_sum"][0] = getattr(robot, "reward_sum", math.nan)

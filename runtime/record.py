@@ -30,11 +30,11 @@ BACKENDS = ("egl", "osmesa")
 class RecordConfig(ListenConfig):
     """What to draw."""
 
-    video: str = "out.mp4"
-    fps: int = 25
-    width: int = 640
-    height: int = 480
-    camera: str = "cam_default"
+    video: str = "out.mp4"  # the film
+    fps: int = 25  # pictures a second
+    width: int = 640  # pixels
+    height: int = 480  # pixels
+    camera: str = "cam_default"  # of runtime/h1.xml
 
 
 def collect(config: RecordConfig, ending: Ending) -> list[np.ndarray]:
@@ -72,7 +72,10 @@ def choose_backend() -> None:
             os.environ.update(settings)
             return
         errors.append(f"{backend}: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
-    raise RuntimeError(f"no way to draw without a screen: {'; '.join(errors)}")
+    raise RuntimeError(
+        "no way to draw without a screen. Debian or Ubuntu: apt-get install libosmesa6 "
+        f"(tried {'; '.join(errors)})"
+    )
 
 
 def draw(frames: Iterable[np.ndarray], config: RecordConfig) -> Iterator[np.ndarray]:

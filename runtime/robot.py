@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from runtime.state import JointTargets, RobotState
 
 
 class RobotError(RuntimeError):
     """A robot cannot be opened or does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a real robot tells about itself besides its motion; `Robot.health`, if there is one."""
+
+    temperature: np.ndarray  # [19] degC of the drives
+    lost: np.ndarray  # [19] frames each drive lost so far
+    battery: float  # %
+    broken: int  # states of wrong size or CRC so far
+    broken_run: int  # of these, one after the other until now
 
 
 class Robot(Protocol):

@@ -15,6 +15,9 @@ def main() -> None:
         words = sys.argv[1:]
         config = parse_or_exit(RunConfig(), words, "python runtime/run.py", __doc__ or "")
         code = run(config)
+    except ModuleNotFoundError as error:
+        how = "make run does all that; or pip install 'ezm[sim]', in a checkout -e '.[sim]'"
+        sys.exit(f"error: {error}; {how}")
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

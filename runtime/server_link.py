@@ -33,51 +33,23 @@ class Request:
     text: str
 
 
-class RobotServerLink:
-    """The robot process's end: publishes states, yields the commander's targets and requests."""
+class CommandDesk:
+    """What the robot process makes of frames, and who commands. Knows no socket."""
 
-    def __init__(self, endpoint: str, *, key_dir: str = "") -> None:
-        if not is_private(endpoint) and not key_dir:
-            raise LinkError(
-                f"'{endpoint}' can be reached from other machines: refusing to bind without keys. "
-                "Make them with `python -m runtime.keys dir=keys` and pass keys=keys on both "
-                "sides, or use ipc:// or tcp://127.0.0.1"
-            )
-        state, command = addresses(endpoint)
-        self._context = zmq.Context()
-        self._auth = keys.authenticator(self._context, Path(key_dir)) if key_dir else None
-        self._states = self._context.socket(zmq.PUB)
-        self._states.setsockopt(zmq.SNDHWM, 10)
-        self._commands = self._context.socket(zmq.ROUTER)
-        self._commands.setsockopt(zmq.RCVHWM, 64)
-        for socket, address in ((self._states, state), (self._commands, command)):
-            socket.setsockopt(zmq.LINGER, 0)
-            if key_dir:
-                keys.secure_server(socket, Path(key_dir))
-            try:
-                socket.bind(address)
-            except zmq.ZMQError as error:
-                raise LinkError(f"cannot bind {address}: {error.strerror}") from None
-        self.refused = 0
+    def __init__(self) -> None:
+        self.refused = 0  # frames that were none, or not the commander's
         self._holder: bytes | None = None
         self._holder_name = ""
         self._heard = 0.0
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send [peer, frame]; never wait."""
+        raise NotImplementedError
 
     def commander(self, now: float) -> str:
         """Return the name of who holds the lease, or an empty string."""
         held = self._holder is not None and now - self._heard <= LEASE
         return self._holder_name if held else ""
-
-    def receive(self, now: float, limit: int = 64) -> Iterator[JointTargets | Request]:
-        """Yield what has arrived, at most `limit` frames: the commander's targets, all requests."""
-        for _ in range(limit):
-            if not int(self._commands.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                return
-            message = self._accept(self._commands.recv_multipart(zmq.NOBLOCK), now)
-            if message is None:
-                self.refused += 1
-            else:
-                yield message
 
     def lease(self, request: Request, now: float) -> tuple[bool, str]:
         """Grant the lease to who asked, unless another commander holds it."""
@@ -102,26 +74,15 @@ class RobotServerLink:
         frame = frames.blank(Kind.REPLY)
         frame["seq"], frame["granted"] = request.seq, granted
         frame["reason"] = reason.encode()[:255]
-        self._send(self._commands, [request.peer, frame.tobytes()])
+        self.send([request.peer, frame.tobytes()])
 
-    def publish(self, frame: np.ndarray) -> None:
-        """Send a state frame to everybody."""
-        self._send(self._states, [frame.tobytes()])
+    def accept(self, parts: list[bytes], now: float) -> JointTargets | Request | None:
+        """Return what a message [peer, frame] says; None, counted, if it says nothing to us."""
+        message = self._understood(parts, now)
+        self.refused += message is None
+        return message
 
-    def close(self) -> None:
-        """Close the sockets."""
-        self._states.close()
-        self._commands.close()
-        if self._auth is not None:
-            self._auth.stop()
-        self._context.term()
-
-    @staticmethod
-    def _send(socket: zmq.Socket, parts: list[bytes]) -> None:
-        with contextlib.suppress(zmq.ZMQError):  # nobody there, or too slow: never wait
-            socket.send_multipart(parts, zmq.NOBLOCK)
-
-    def _accept(self, parts: list[bytes], now: float) -> JointTargets | Request | None:
+    def _understood(self, parts: list[bytes], now: float) -> JointTargets | Request | None:
         if len(parts) != 2:
             return None
         peer, data = parts
@@ -130,8 +91,18 @@ class RobotServerLink:
             if kind is Kind.TARGETS:
                 return self._targets(peer, data, now)
             return self._request(peer, data, now) if kind is Kind.REQUEST else None
-        except (FrameError, ValueError):
-            return None
+        except FrameError as error:
+            if data[:4] == frames.MAGIC and len(data) >= 16:
+                self._refuse(peer, int.from_bytes(data[8:16], "little"), str(error))
+        except ValueError:
+            pass
+        return None
+
+    def _refuse(self, peer: bytes, seq: int, reason: str) -> None:
+        """Tell another version of ourselves why nobody listens to it."""
+        frame = frames.blank(Kind.REPLY)
+        frame["seq"], frame["reason"] = seq, reason.encode()[:255]
+        self.send([peer, frame.tobytes()])
 
     def _targets(self, peer: bytes, data: bytes, now: float) -> JointTargets | None:
         if not self.holds(peer, now):
@@ -163,3 +134,61 @@ class RobotServerLink:
         if self.holds(peer, now):
             self._heard = now
         return request
+
+
+class RobotServerLink(CommandDesk):
+    """The robot process's end: publishes states, yields the commander's targets and requests."""
+
+    def __init__(self, endpoint: str, *, key_dir: str = "") -> None:
+        super().__init__()
+        if not is_private(endpoint) and not key_dir:
+            raise LinkError(
+                f"'{endpoint}' can be reached from other machines: refusing to bind without keys. "
+                "Make them with `python -m runtime.keys dir=keys` and pass keys=keys on both "
+                "sides, or use ipc:// or tcp://127.0.0.1"
+            )
+        state, command = addresses(endpoint)
+        self._context = zmq.Context()
+        self._auth = keys.authenticator(self._context, Path(key_dir)) if key_dir else None
+        self._states = self._context.socket(zmq.PUB)
+        self._states.setsockopt(zmq.SNDHWM, 10)
+        self._commands = self._context.socket(zmq.ROUTER)
+        self._commands.setsockopt(zmq.RCVHWM, 64)
+        for socket, address in ((self._states, state), (self._commands, command)):
+            socket.setsockopt(zmq.LINGER, 0)
+            if key_dir:
+                keys.secure_server(socket, Path(key_dir))
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as error:
+                raise LinkError(f"cannot bind {address}: {error.strerror}") from None
+
+    def receive(self, now: float, limit: int = 64) -> Iterator[JointTargets | Request]:
+        """Yield what has arrived, at most `limit` frames: the commander's targets, all requests."""
+        for _ in range(limit):
+            if not int(self._commands.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                return
+            message = self.accept(self._commands.recv_multipart(zmq.NOBLOCK), now)
+            if message is not None:
+                yield message
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send [peer, frame]; never wait."""
+        _send(self._commands, parts)
+
+    def publish(self, frame: np.ndarray) -> None:
+        """Send a state frame to everybody."""
+        _send(self._states, [frame.tobytes()])
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._states.close()
+        self._commands.close()
+        if self._auth is not None:
+            self._auth.stop()
+        self._context.term()
+
+
+def _send(socket: zmq.Socket, parts: list[bytes]) -> None:
+    with contextlib.suppress(zmq.ZMQError):  # nobody there, or too slow: never wait
+        socket.send_multipart(parts, zmq.NOBLOCK)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from runtime import companions
+from runtime.cli import ConfigError
+from runtime.command_link import CommandServer
+from runtime.desk import RunDesk
 from runtime.link import LinkError, Reading, RobotClient
+from runtime.listen import VIEWS, view_module
 from runtime.loop import ControlLoop, LoopStats
 from runtime.modes import Mode
 from runtime.observation import task_index
@@ -27,25 +31,27 @@ from runtime.processes import RobotProcess
 from runtime.realtime import REST, ask_for_realtime
 from runtime.spec import SpecError
 from runtime.state import Command
+from runtime.tick_link import SentHistory, TickFeed
 
 START_TIMEOUT = 20.0  # s for each step of the start
 STATUS_PERIOD = 0.5  # s
-FILM_TIMEOUT = 600.0  # s to draw the film after the run
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """What `runtime/run.py` can be told; `server` takes words for the robot process, by commas."""
 
-    policy: str = "models/h1/policy.onnx"
-    task: str = "stand"
+    policy: str = "models/h1/policy.onnx"  # an .onnx file; the default is the shipped one
+    task: str = "stand"  # one of the policy's tasks
     robot: str = "mujoco"  # or unitree
     duration: float = 20.0  # s in POLICY
     heading: float = 0.0  # rad
-    engine: str = "ort"  # or tensorrt
+    engine: str = "ort"  # or another; see runtime/prepare.py --help
     video: str = ""  # write a film to this .mp4
-    view: bool = False  # open a window
+    record: str = ""  # write a recording to this .mcap, for replay, compare and Foxglove
+    view: str = ""  # mujoco: its window; browser: a page (runtime.live)
     server: str = ""  # e.g. guard.rate_limit=20,modes.auto_reset=false
+    endpoint: str = ""  # of the robot process; empty: a new ipc:// one
     status: bool = True  # the live line
 
 
@@ -61,9 +67,10 @@ def run(config: RunConfig) -> int:
     """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 128 + n signal n."""
     try:
         with _signals():
+            view_module(config.view)
             policy = _load(config)
             return _with_robot(config, policy)
-    except (PolicyError, SpecError) as error:
+    except (PolicyError, SpecError, ConfigError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 2
     except LinkError as error:
@@ -86,23 +93,45 @@ def _with_robot(config: RunConfig, policy: Policy) -> int:
     """Start the processes around one drive, and end them whatever happens in it."""
     words = [f"task={config.task}", *filter(None, config.server.split(","))]
     ask_for_realtime(REST)
-    helpers: list[subprocess.Popen[bytes]] = []
+    beside: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
-        stack.callback(_end_helpers, helpers)  # last: the film is drawn when the robot is safe
-        process = stack.enter_context(RobotProcess(config.robot, *words))
+        stack.callback(companions.end, beside)  # last: the film is drawn when the robot is safe
+        process = stack.enter_context(RobotProcess(config.robot, *words, endpoint=config.endpoint))
         client = RobotClient(process.endpoint, "runtime/run.py")
         stack.callback(client.close)
-        helpers += _helpers(config, process.endpoint)
+        beside += companions.start(
+            process.endpoint,
+            video=config.video,
+            view=config.view,
+            recorder=_recorder(config),
+        )
         stack.callback(client.request_mode, Mode.DAMPING)
         loop = ControlLoop(policy, client, Command(config.task, config.heading))
+        if config.record:
+            feed = TickFeed(process.endpoint)
+            stack.callback(feed.close)
+            loop.history = SentHistory(feed)
         stack.callback(loop.stop)
-        return _drive(config, process, client, loop)
+        wishes = CommandServer(process.endpoint)
+        stack.callback(wishes.close)
+        desk = RunDesk(loop, policy.spec, client, persist=config.robot == "mujoco")
+        desk.attended = VIEWS["browser"] == view_module(config.view)
+        return _drive(config, process, desk, wishes)
 
 
-def _drive(config: RunConfig, process: RobotProcess, client: RobotClient, loop: ControlLoop) -> int:
+def _recorder(config: RunConfig) -> tuple[str, ...]:
+    """Return the recorder's words, if there is to be a recording."""
+    if not config.record:
+        return ()
+    about = (f"policy={config.policy}", f"robot={config.robot}", f"server={config.server}")
+    return f"out={config.record}", *about
+
+
+def _drive(config: RunConfig, process: RobotProcess, desk: RunDesk, wishes: CommandServer) -> int:
     """Bring the robot into POLICY, stay there for the duration, report."""
+    client, loop = desk.client, desk.loop
     _first_reading(process, client)
-    _must("lease", client.acquire())
+    _must("lease", client.acquire(loop.ticker.policy.spec))
     loop.start()
     base = _enter(config, process, client, loop)
     loop.reset_stats()
@@ -111,10 +140,11 @@ def _drive(config: RunConfig, process: RobotProcess, client: RobotClient, loop: 
     before, in_policy, next_status = begin, 0.0, begin
     try:
         while (now := time.monotonic()) - begin < config.duration:
-            reading = _check(process, client, loop)
+            wishes.serve(desk)
+            reading = _check(process, client, loop, attended=desk.attended)
             in_policy += (now - before) * (reading.mode is Mode.POLICY)
             before = now
-            if config.robot == "mujoco" and reading.goal is Mode.DAMPING:
+            if desk.persist and reading.goal is Mode.DAMPING:
                 client.request_mode(Mode.POLICY)  # the guard let go: start again, in simulation
             if config.status and now >= next_status:
                 _show_status(reading, loop.stats(), now - begin)
@@ -185,8 +215,10 @@ def _until(mode: Mode, process: RobotProcess, client: RobotClient, loop: Control
     raise LinkError(f"{mode.name} not reached: {reading.mode.name} ({reading.reason})")
 
 
-def _check(process: RobotProcess, client: RobotClient, loop: ControlLoop) -> Reading:
-    """Return the newest reading; raise LinkError if either end is gone."""
+def _check(
+    process: RobotProcess, client: RobotClient, loop: ControlLoop, *, attended: bool = False
+) -> Reading:
+    """Return the newest reading; raise LinkError if either end is gone, or nobody can reset it."""
     reading = client.reading()
     if not process.alive():
         raise LinkError(f"the robot process ended: {process.complaint()}")
@@ -194,7 +226,7 @@ def _check(process: RobotProcess, client: RobotClient, loop: ControlLoop) -> Rea
         raise LinkError(f"the control loop ended: {loop.error}")
     if reading is None or reading.age > START_TIMEOUT:
         raise LinkError("the robot process is silent")
-    if reading.mode is Mode.ESTOP:
+    if reading.mode is Mode.ESTOP and not attended:
         raise LinkError(f"ESTOP: {reading.reason}, {reading.fault}")
     return reading
 
@@ -226,38 +258,6 @@ def _show_status(reading: Reading, stats: LoopStats, seconds: float) -> None:
 def _clear_status(config: RunConfig) -> None:
     if config.status and sys.stdout.isatty():
         print()
-
-
-def _helpers(config: RunConfig, endpoint: str) -> list[subprocess.Popen[bytes]]:
-    """Start the film maker and the window, each a process of its own that only listens."""
-    words = []
-    if config.video:
-        words.append(["runtime.record", f"video={config.video}"])
-    if config.view:
-        words.append(["runtime.viewer"])
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", *word, f"endpoint={endpoint}", f"parent={os.getpid()}"],
-            start_new_session=True,
-        )
-        for word in words
-    ]
-
-
-def _end_helpers(helpers: list[subprocess.Popen[bytes]]) -> None:
-    """Let the film be drawn; Ctrl-C, now an ordinary one again, leaves it."""
-    if not helpers:
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        for helper in helpers:
-            if helper.poll() is None:
-                helper.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                helper.wait(FILM_TIMEOUT)
-    finally:
-        for helper in helpers:
-            helper.kill()
 
 
 @contextlib.contextmanager

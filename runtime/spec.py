@@ -30,6 +30,7 @@ BLOCKS: dict[str, tuple[int, float, bool]] = {
     "joint_position": (19, 1.0, False),
     "joint_velocity": (19, 0.05, False),
     "previous_action": (19, 1.0, False),
+    "velocity": (3, 1.0, False),
     "task": (0, 1.0, False),
     "base_height": (1, 1.0, True),
     "base_linear_velocity": (3, 1.0, True),
@@ -139,7 +140,8 @@ def spec_of_session(session: Any, path: Path) -> PolicySpec:
 
 def default_observation(tasks: Sequence[str], history: int = 4) -> tuple[ObservationBlock, ...]:
     """Return the student's usual layout: `history` frames of what an H1 senses, and the task."""
-    names = [name for name, (_, _, sim_only) in BLOCKS.items() if not sim_only and name != "task"]
+    asked = ("task", "velocity")
+    names = [name for name, (_, _, sim) in BLOCKS.items() if not sim and name not in asked]
     return (*(block(name, history) for name in names), block("task", tasks=len(tasks)))
 
 

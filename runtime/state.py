@@ -84,7 +84,7 @@ class Command:
 
     task: str | np.ndarray  # name, or indices [...]
     heading: float | np.ndarray = 0.0  # rad, world yaw wanted; may be [...]
-    velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)  # vx, vy m/s, wz rad/s: reserved
+    velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)  # vx, vy m/s, wz rad/s wanted
 
 
 def state_from_generalized(

@@ -1,7 +1,9 @@
-"""A policy on TensorRT 10.3 to 10.16, the engine built on the device that runs it.
+"""A policy on TensorRT 10.3 to 11, the engine built on the device that runs it.
 
-Engines are tied to TensorRT's version, the GPU and the precision, so all of these are in the
-cache's key, and the golden vector is run through every engine, fresh or cached, before use.
+Precision is written into the graph (`runtime.precision`) and the network typed strictly, which is
+all that TensorRT 11 knows and 10 can do as well. Engines are tied to the file, TensorRT's version,
+the GPU, the precision and the build flags, so all of these are in the cache's key; every engine,
+fresh or cached, has to answer like ONNX Runtime on the CPU before it is used.
 Written against the documented API (explicit batch, named tensors); NOT yet run on a device: the
 machines this repository is tested on have no NVIDIA GPU. What can be tested without one is.
 """
@@ -13,15 +15,19 @@ import ctypes.util
 import hashlib
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime.policy import PolicyError, check_golden, check_graph, open_session
+from runtime.precision import PRECISIONS, read_calibration, rewrite
 from runtime.spec import spec_of_session
 
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}  # of the golden action; TF32 and half precision differ
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.15}  # in units of action, any joint
+FLAGS = "strongly typed, no TF32, batch 1"  # part of the key
+PROBES = 32  # observations around the golden one on which the engines are compared
 _TO_DEVICE, _TO_HOST = 1, 2  # cudaMemcpyKind
 
 
@@ -29,27 +35,42 @@ class TrtPolicy:
     """A policy on one NVIDIA GPU, batch 1; the engine is built on first use: it takes seconds."""
 
     def __init__(
-        self, path: str | Path, *, precision: str = "fp32", cache: Path | None = None
+        self,
+        path: str | Path,
+        *,
+        precision: str = "fp32",
+        calibration: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
-        if precision not in TOLERANCE:
-            raise PolicyError(f"precision '{precision}' unknown; there are {sorted(TOLERANCE)}")
+        if precision not in PRECISIONS:
+            raise PolicyError(f"precision '{precision}' unknown; there are {sorted(PRECISIONS)}")
         self.path = Path(path)
         session = open_session(self.path)  # the contract is read by the engine that always works
         self.spec = spec_of_session(session, self.path)
         self.spec.validate()
         check_graph(session, self.spec, self.path)
+        rows = None
+        if precision == "int8":
+            beside = calibration or self.path.with_name("calibration.npy")
+            rows = read_calibration(beside, self.spec.observation_size)
         trt = _tensorrt()
         self._cuda = _Cuda()
+        model = self.path.read_bytes()
         key = engine_key(
-            self.path.read_bytes(), str(trt.__version__), self._cuda.device_name(), precision
-        )
-        folder = cache if cache is not None else default_cache()
-        size = self.spec.observation_size
-        plan = load_or_build(
-            folder / f"{key}.plan", lambda: _build(trt, self.path, size, precision)
-        )
-        self._open(trt, plan)
+            model, str(trt.__version__), self._cuda.device_name(), precision, FLAGS,
+            b"" if rows is None else rows.tobytes(),
+        )  # fmt: skip
+        file = (cache if cache is not None else default_cache()) / f"{key}.plan"
+
+        def build() -> bytes:
+            return _build(trt, rewrite(model, precision, rows), self.spec.observation_size)
+
+        if not self._open(trt, load_or_build(file, build)):
+            file.unlink(missing_ok=True)  # cut short, or from a TensorRT that is called the same
+            if not self._open(trt, load_or_build(file, build)):
+                raise PolicyError(f"TensorRT cannot read the engine it has just built for {path}")
         check_golden(self, TOLERANCE[precision])
+        check_engine(self, session, TOLERANCE[precision])
 
     def infer(self, observation: np.ndarray) -> np.ndarray:
         """Return the action [..., 19] for float32 observations [..., N], one row at a time."""
@@ -63,11 +84,12 @@ class TrtPolicy:
         self._cuda.synchronize(self._stream)
         return self._output[0].copy()
 
-    def _open(self, trt: Any, plan: bytes) -> None:
+    def _open(self, trt: Any, plan: bytes) -> bool:
+        """Make the engine ready to run; tell whether TensorRT could read it."""
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise PolicyError("TensorRT cannot read its own engine; delete the cache and try again")
+            return False
         self._engine, self._context = engine, engine.create_execution_context()
         self._input = np.zeros((1, self.spec.observation_size), np.float32)
         self._output = np.zeros((1, len(self.spec.joint_names)), np.float32)
@@ -76,13 +98,35 @@ class TrtPolicy:
         self._context.set_input_shape("observation", self._input.shape)
         for name, address in zip(("observation", "action"), self._device, strict=True):
             self._context.set_tensor_address(name, address)
+        return True
 
 
-def engine_key(onnx: bytes, version: str, device: str, precision: str) -> str:
+def engine_key(
+    onnx: bytes, version: str, device: str, precision: str, flags: str, calibration: bytes = b""
+) -> str:
     """Return the name under which an engine is cached: everything it depends on."""
+    files = [hashlib.sha256(content).hexdigest() for content in (onnx, calibration)]
     return hashlib.sha256(
-        "|".join([hashlib.sha256(onnx).hexdigest(), version, device, precision]).encode()
+        "|".join([*files, version, device, precision, flags]).encode()
     ).hexdigest()
+
+
+def check_engine(policy: Any, session: Any, tolerance: float) -> None:
+    """Raise PolicyError unless an engine answers like an ONNX Runtime session around the golden.
+
+    The golden observation says little about other places, so PROBES more around it are compared.
+    """
+    golden = np.asarray(policy.spec.golden_observation, np.float32)
+    noise = np.random.default_rng(0).normal(size=(PROBES, len(golden)))
+    probes = (golden + 0.1 * (0.1 + np.abs(golden)) * noise).astype(np.float32)
+    expected = session.run(["action"], {"observation": probes})[0]
+    error = np.abs(policy.infer(probes) - expected)
+    worst = float(np.max(np.where(np.isnan(error), np.inf, error)))
+    if not worst <= tolerance:
+        raise PolicyError(
+            f"this engine differs from ONNX Runtime by {worst:.3g} on {PROBES} observations around "
+            f"the golden one; at most {tolerance:g} is allowed"
+        )
 
 
 def default_cache() -> Path:
@@ -91,7 +135,7 @@ def default_cache() -> Path:
     return Path(root) / "ezm" / "tensorrt"
 
 
-def load_or_build(path: Path, build: Any) -> bytes:
+def load_or_build(path: Path, build: Callable[[], bytes]) -> bytes:
     """Return the cached engine, or build it and put it there whole or not at all."""
     if path.is_file():
         return path.read_bytes()
@@ -103,23 +147,26 @@ def load_or_build(path: Path, build: Any) -> bytes:
     return plan
 
 
-def _build(trt: Any, path: Path, size: int, precision: str) -> bytes:
+def _build(trt: Any, model: bytes, size: int) -> bytes:
+    """Return the engine of an ONNX file's bytes, batch 1."""
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(0)  # explicit batch is the only kind since TensorRT 10
+    # Without the flag TensorRT 10 chooses types by itself; 11 always types strictly and ignores it.
+    strict = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if strict is None else 1 << int(strict))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(path.read_bytes()):
+    if not parser.parse(model):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
-        raise PolicyError(f"TensorRT cannot read {path}: {errors}")
+        raise PolicyError(f"TensorRT cannot read the policy's graph: {errors}")
     config = builder.create_builder_config()
-    if precision == "fp16":
-        config.set_flag(trt.BuilderFlag.FP16)
+    if hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     profile.set_shape("observation", (1, size), (1, size), (1, size))
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise PolicyError(f"TensorRT could not build an engine from {path}")
+        raise PolicyError("TensorRT could not build an engine from the policy's graph")
     return bytes(plan)
 
 

@@ -55,17 +55,38 @@ def test_state_survives_the_way_out_and_back_in():
         convert.joint_state_message(state, stamp), convert.imu_message(state, stamp)
     )
     np.testing.assert_array_equal(back.joint_position, state.joint_position)
-    np.testing.assert_array_equal(back.orientation, state.orientation)
-    np.testing.assert_array_equal(back.angular_velocity, state.angular_velocity)
+    np.testing.assert_allclose(back.orientation, state.orientation, atol=1e-15)
+    np.testing.assert_allclose(back.angular_velocity, state.angular_velocity, atol=1e-14)
     assert back.stamp == state.stamp
     assert np.isnan(back.base_position).all()
 
 
-def test_imu_quaternion_is_reordered_to_x_y_z_w():
+def test_imu_is_the_torso_s_with_its_quaternion_as_x_y_z_w():
     state = some_state()
     state.orientation = np.array([0.1, 0.2, 0.3, 0.4])  # w x y z
-    q = convert.imu_message(state, Time()).orientation
-    assert (q.x, q.y, q.z, q.w) == (0.2, 0.3, 0.4, 0.1)
+    waist = JOINT_NAMES.index("torso")
+    state.joint_position[waist] = state.joint_velocity[waist] = 0.0
+    message = convert.imu_message(state, Time())
+    q = message.orientation
+    np.testing.assert_allclose((q.x, q.y, q.z, q.w), (0.2, 0.3, 0.4, 0.1), atol=1e-15)
+    assert message.header.frame_id == "torso_link"
+    state.joint_position[waist], state.joint_velocity[waist] = np.pi, 0.5
+    state.angular_velocity = np.array([1.0, 2.0, 3.0])
+    rate = convert.imu_message(state, Time()).angular_velocity
+    np.testing.assert_allclose((rate.x, rate.y, rate.z), (-1.0, -2.0, 3.5), atol=1e-12)
+
+
+def test_odometry_says_the_place_in_the_world_and_the_motion_in_the_pelvis_s_own_axes():
+    state = some_state()
+    half = np.sqrt(0.5)
+    state.orientation = np.array([half, 0.0, 0.0, half])  # turned left by 90 degrees
+    state.base_position = np.array([1.0, 2.0, 0.9])
+    state.base_linear_velocity = np.array([0.0, 3.0, 0.5])  # world: along its own x axis
+    message = convert.odometry_message(state, Time())
+    place, moving = message.pose.pose.position, message.twist.twist.linear
+    assert (place.x, place.y, place.z) == (1.0, 2.0, 0.9)
+    np.testing.assert_allclose((moving.x, moving.y, moving.z), (3.0, 0.0, 0.5), atol=1e-12)
+    assert (message.header.frame_id, message.child_frame_id) == ("odom", "pelvis")
 
 
 def test_unitree_spelling_and_extra_joints_are_understood():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import ast
 import socket
 from pathlib import Path
 
@@ -18,16 +18,30 @@ def line(robot: str, **options) -> d.Line:
     return d.describe(robot, d.Options(**options), folder=Path("/tmp/x"), parent=7)
 
 
+def real(**options) -> d.Line:
+    return line("unitree", network_interface="eth0", **options)
+
+
 def test_launch_files_of_simulator_and_robot_differ_in_one_word():
-    sim, real = ((LAUNCH / f"h1_{name}.launch.py").read_text().split() for name in ("sim", "real"))
-    changed = [word for word in difflib.ndiff(sim, real) if word[0] in "+-"]
-    assert changed == ['- h1("mujoco")', '+ h1("unitree")']
+    sim, real = (
+        ast.parse((LAUNCH / f"h1_{name}.launch.py").read_text()) for name in ("sim", "real")
+    )
+    words = [
+        [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        for tree in (sim, real)
+    ]
+    changed = [pair for pair in zip(*words, strict=True) if "\n" not in pair[0] + pair[1]]
+    assert [pair for pair in changed if not pair[0].endswith(".")] == [("mujoco", "unitree")]
+    assert (
+        ast.dump(sim.body[-1]).replace("mujoco", "unitree").split("Return")[1]
+        == (ast.dump(real.body[-1]).split("Return")[1])
+    )
 
 
 def test_only_the_simulated_robot_starts_by_itself():
     assert line("mujoco").node_parameters["autostart"] is True
-    assert line("unitree").node_parameters["autostart"] is False
-    assert not any("modes." in word for word in line("unitree").robot_argv)
+    assert real().node_parameters["autostart"] is False
+    assert not any("modes." in word for word in real().robot_argv)
     assert server.base_config("mujoco").modes.autostart
     assert not server.base_config("unitree").modes.autostart
     assert not server.base_config("unitree").modes.auto_reset
@@ -54,9 +68,33 @@ def test_ros_reads_every_parameter_back_with_its_type():
 
 @pytest.mark.parametrize("robot", d.ROBOTS)
 def test_the_robot_process_understands_every_word(robot):
-    words = line(robot, interface="eth1" if robot == "unitree" else "").robot_argv[3:]
+    words = line(robot, network_interface="eth1" if robot == "unitree" else "").robot_argv[3:]
     config = cli.parse(server.base_config(robot), words)
     assert (config.robot, config.task, config.parent) == (robot, "stand", 7)
+    assert robot == "mujoco" or (config.interface, config.motion) == ("eth1", "check")
+
+
+def test_a_real_robot_needs_a_network_interface_and_is_told_which_there_are():
+    with pytest.raises(ValueError, match=r"needs network_interface:=.*'lo'"):
+        line("unitree")
+
+
+def test_a_real_robot_is_recorded_unless_told_otherwise_and_a_simulated_one_is_not():
+    assert "recorder" in real().listeners
+    assert real().node_parameters["record"] is True
+    assert "recorder" not in real(record="false").listeners
+    assert line("mujoco").listeners == {}
+    assert line("mujoco").node_parameters["record"] is False
+    said = line("mujoco", record="there.mcap").listeners["recorder"]
+    assert any(word.endswith("/there.mcap") for word in said)
+    with pytest.raises(ValueError, match=r"ending in \.mcap"):
+        line("mujoco", record="there.bag")
+
+
+def test_words_for_the_robot_process_reach_it():
+    words = real(server="guard.rate_limit=5,modes.ramp_time=6").robot_argv[3:]
+    config = cli.parse(server.base_config("unitree"), words)
+    assert (config.guard.rate_limit, config.modes.ramp_time) == (5.0, 6.0)
 
 
 def test_an_unknown_robot_is_refused_with_what_exists():
@@ -83,7 +121,7 @@ def test_ros_stays_off_the_domain_of_a_real_robot(monkeypatch, domain):
         monkeypatch.setenv("ROS_DOMAIN_ID", domain)
     line("mujoco")
     with pytest.raises(ValueError, match="the real robot's own"):
-        line("unitree")
+        real()
 
 
 def test_a_domain_in_use_is_passed_over():

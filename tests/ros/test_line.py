@@ -98,10 +98,10 @@ def test_node_goes_through_its_lifecycle_and_back(node, robot, watch, processes)
 def test_estop_is_latched_until_reset(node, robot, watch):
     assert watch.trigger("estop")[0]
     assert poll(lambda: robot.reading().mode is Mode.ESTOP, 1.0)
-    assert not watch.trigger("start_policy")[0]
-    assert watch.trigger("reset_estop")[0]
+    assert not watch.trigger("start")[0]
+    assert watch.trigger("reset")[0]
     assert poll(lambda: damped(robot), 1.0)
-    assert watch.trigger("start_policy")[0]
+    assert watch.trigger("start")[0]
     assert poll(lambda: robot.reading().mode is Mode.POLICY, 20.0)
 
 

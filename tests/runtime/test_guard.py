@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import h1
-from runtime.guard import (
+from runtime.guard import Action, Guard, GuardConfig, loosened
+from runtime.monitors import (
     MONITORS,
-    Action,
-    Guard,
-    GuardConfig,
     check_finite,
     check_gains,
     check_tilt,
@@ -24,6 +22,7 @@ from runtime.guard import (
     clamp_torque,
     limit_rate,
 )
+from runtime.robot import Health
 from runtime.state import JointTargets, RobotState
 
 
@@ -193,13 +192,141 @@ def test_tilt_has_hysteresis():
     assert verdicts == [Action.OFF, Action.DAMP, Action.DAMP, Action.OFF, Action.OFF]
 
 
-@pytest.mark.parametrize("monitor", ["velocity", "tilt", "state_age", "target_age"])
+def healthy(**changes) -> Health:
+    health = Health(np.full(19, 40.0), np.zeros(19, np.int64), 80.0, 0, 0)
+    return dataclasses.replace(health, **changes)
+
+
+def with_one(row: np.ndarray, place: int, value: float) -> np.ndarray:
+    changed = row.copy()
+    changed[place] = value
+    return changed
+
+
+SICK = {
+    "temperature": healthy(temperature=with_one(np.full(19, 40.0), 3, 86.0)),
+    "battery": healthy(battery=9.0),
+    "state_crc": healthy(broken_run=6),
+}
+
+
+@pytest.mark.parametrize("monitor", list(SICK))
+def test_sick_drives_batteries_and_wires_are_found_and_healthy_ones_are_not(monitor):
+    guard = Guard(GuardConfig())
+    assert guard.watch(state_with(), 0.0, None, healthy()) is Action.OFF
+    assert guard.watch(state_with(), 0.0, None, SICK[monitor]) is getattr(guard.config, monitor)
+    assert guard.counts[monitor] == 1
+    assert sum(guard.counts.values()) == 1
+
+
+def test_a_battery_of_unknown_charge_is_no_finding():
+    guard = Guard(GuardConfig())
+    assert guard.watch(state_with(), 0.0, None, healthy(battery=math.nan)) is Action.OFF
+
+
+def test_a_hot_drive_is_named_and_must_cool_below_the_lower_limit():
+    guard = Guard(GuardConfig(temperature_limit=85.0, temperature_clear=80.0))
+    verdicts = []
+    for heat in (84.0, 86.0, 82.0, 79.0, 84.0):
+        hot = healthy(temperature=with_one(np.full(19, 40.0), 3, heat))
+        verdicts.append(guard.watch(state_with(), 0.0, None, hot))
+    assert verdicts == [Action.OFF, Action.DAMP, Action.DAMP, Action.OFF, Action.OFF]
+    assert "left_knee" in str(guard.last)
+
+
+def test_lost_frames_count_within_a_second_not_since_the_robot_was_switched_on():
+    guard, lost = Guard(GuardConfig(lost_limit=20)), np.full(19, 10_000)
+    for look in range(200):  # 50 looks are a second: 15 frames in each
+        health = healthy(lost=with_one(lost, 5, 10_000 + 15 * (look // 50)))
+        assert guard.watch(state_with(), 0.0, None, health) is Action.OFF
+    sick = healthy(lost=with_one(lost, 5, 10_000 + 70))
+    assert guard.watch(state_with(), 0.0, None, sick) is Action.DAMP
+    assert "right_hip_yaw" in str(guard.last)
+
+
+def test_late_ticks_in_a_row_have_a_limit():
+    guard = Guard(GuardConfig(deadline_limit=25))
+    assert guard.watch(state_with(), 0.0, None, None, 25) is Action.OFF
+    assert guard.watch(state_with(), 0.0, None, None, 26) is Action.DAMP
+    assert guard.counts["deadline"] == 1
+
+
+def test_sensors_that_repeat_themselves_to_the_last_bit_are_found():
+    guard = Guard(GuardConfig(frozen_limit=0.1))
+    for stamp in np.arange(0.0, 0.1, 0.002):
+        assert guard.watch(state_with(stamp=stamp), 0.0, None) is Action.OFF
+    assert guard.watch(state_with(stamp=0.104), 0.0, None) is Action.DAMP
+    moved = state_with(stamp=0.106, angular_velocity=np.full(3, 1e-9))
+    assert guard.watch(moved, 0.0, None) is Action.OFF
+    old = Guard(GuardConfig())
+    for _ in range(200):  # the same state again and again is the age's business
+        assert old.watch(state_with(stamp=1.0), 0.0, None) is Action.OFF
+
+
+def test_limits_are_tightened_at_any_time_and_loosened_only_while_configuring():
+    guard, base = Guard(GuardConfig()), GuardConfig()
+    for tighter in (
+        {"rate_limit": 5.0},
+        {"position_margin": 0.1},
+        {"battery_limit": 30.0},
+        {"tilt": Action.ESTOP},
+        {"target_damp": 0.1, "torque_factor": 0.5},
+    ):
+        config = dataclasses.replace(base, **tighter)
+        assert guard.change(config, configuring=False) == (True, "")
+        assert guard.config is config
+        granted, reason = guard.change(base, configuring=False)
+        assert not granted
+        assert all(name in reason for name in tighter)
+        assert guard.config is config
+        assert guard.change(base, configuring=True)[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_change_that_loosens_anything_is_called_tighter(data):
+    old, names = GuardConfig(), list(vars(GuardConfig()))
+    name = data.draw(st.sampled_from(names))
+    before = vars(old)[name]
+    if isinstance(before, Action):
+        after = data.draw(st.sampled_from(list(Action)))
+        milder = after < before
+    else:
+        after = data.draw(st.floats(0.0, 1e6))
+        milder = after < before if name in ("position_margin", "battery_limit") else after > before
+    assert loosened(old, dataclasses.replace(old, **{name: after})) == ([name] if milder else [])
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_limit_that_is_no_sensible_number_is_refused_with_its_name(value):
+    with pytest.raises(ValueError, match="rate_limit must be a number of at least 0"):
+        GuardConfig(rate_limit=value)
+
+
+def test_a_burst_of_findings_is_recorded_once_with_time_action_and_finding():
+    guard = Guard(GuardConfig())
+    fast = state_with(joint_velocity=with_one(np.zeros(19), 4, 50.0))
+    for tick in range(1000):
+        guard.now = 7.0 + 0.002 * tick
+        if not 200 <= tick < 700:
+            guard.watch(fast, 0.0, None)
+    assert [(when, action) for when, action, _ in guard.record] == [
+        (7.0, Action.DAMP),
+        (8.4, Action.DAMP),
+    ]
+    assert guard.record[0][2].joint == 4
+    assert guard.counts["velocity"] == 500
+
+
+@pytest.mark.parametrize("monitor", ["velocity", "tilt", "state_age", "target_age", *SICK])
 @pytest.mark.parametrize("action", list(Action))
 def test_every_monitor_takes_every_action(monitor, action):
     guard = Guard(dataclasses.replace(GuardConfig(), **{monitor: action}))
     state = state_with()
-    facts = {"state_age": 0.0, "target_age": 0.0}
-    if monitor == "velocity":
+    facts = {"state_age": 0.0, "target_age": 0.0, "health": SICK.get(monitor)}
+    if monitor in SICK:
+        pass
+    elif monitor == "velocity":
         state = state_with(joint_velocity=np.full(19, 50.0))
     elif monitor == "tilt":
         state = state_with(orientation=lean(2.0))

@@ -99,6 +99,28 @@ def test_another_joint_order_is_refused(endpoint, link, monkeypatch):
     client.close()
 
 
+def test_another_version_of_the_wire_is_told_so(endpoint, link, monkeypatch):
+    client = RobotClient(endpoint)
+    frame = frames.blank(Kind.REQUEST)
+    frame["version"], frame["verb"] = frames.VERSION + 1, Verb.ACQUIRE
+    client._send(frame)
+    assert received(link, 0.0) == []
+    time.sleep(0.05)
+    client._collect()
+    says = next(iter(client._replies.values()))[1]
+    assert f"wire version {frames.VERSION + 1}, this side speaks {frames.VERSION}" in says
+    client.close()
+
+
+def test_limits_that_do_not_fit_a_frame_are_not_cut():
+    client = RobotClient("ipc:///tmp/nobody-listens-here")
+    limits = {"rate_limit": 1.0, "torque_factor": 0.5, "velocity_factor": 1.25, "tilt_limit": 0.5}
+    granted, reason = client.change_limits(**limits)
+    assert not granted
+    assert "longer than 64 characters" in reason
+    client.close()
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_frames_of_wrong_size_version_or_magic_are_refused(kind):
     good = frames.blank(kind).tobytes()

@@ -192,6 +192,39 @@ def test_policy_is_blended_in_from_the_held_pose():
     np.testing.assert_allclose(late, wanted.position)
 
 
+def test_stiffness_grows_over_the_ramp_and_starts_without_a_pull():
+    config = ModeConfig()
+    setpoints, pose = Setpoints(config), h1.DEFAULT_POSE + 0.3
+    times = np.linspace(0.0, config.ramp_time, 101)
+    rows = [setpoints.targets(Mode.RAMP, age, state_at(pose), None) for age in times]
+    stiffness = np.array([row.stiffness for row in rows])
+    np.testing.assert_allclose(stiffness[0], 0.2 * h1.STIFFNESS)
+    np.testing.assert_allclose(stiffness[-1], h1.STIFFNESS)
+    assert (np.diff(stiffness, axis=0) >= 0.0).all()
+    np.testing.assert_allclose(rows[0].stiffness * (rows[0].position - pose), 0.0, atol=1e-12)
+
+
+def test_gains_speed_and_torque_are_blended_in_too():
+    setpoints, state = Setpoints(ModeConfig()), state_at(h1.DEFAULT_POSE)
+    wanted = JointTargets(
+        1,
+        0.0,
+        h1.DEFAULT_POSE,
+        2.0 * h1.STIFFNESS,
+        0.5 * h1.DAMPING,
+        np.full(19, 2.0),
+        np.full(19, 4.0),
+    )
+    setpoints.targets(Mode.HOLD, 0.0, state, None)
+    first = setpoints.targets(Mode.POLICY, 0.0, state, wanted)
+    middle = setpoints.targets(Mode.POLICY, 0.2, state, wanted)
+    np.testing.assert_allclose(first.stiffness, h1.STIFFNESS)
+    assert (first.torque == 0.0).all()
+    np.testing.assert_allclose(middle.stiffness, 1.5 * h1.STIFFNESS)
+    np.testing.assert_allclose(middle.damping, 0.75 * h1.DAMPING)
+    np.testing.assert_allclose((middle.velocity[0], middle.torque[0]), (1.0, 2.0))
+
+
 def test_hold_after_policy_keeps_the_last_targets():
     setpoints, state = Setpoints(ModeConfig.simulated()), state_at(h1.DEFAULT_POSE)
     wanted = JointTargets(1, 0.0, h1.DEFAULT_POSE + 0.1, h1.STIFFNESS, h1.DAMPING)

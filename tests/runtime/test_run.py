@@ -167,7 +167,7 @@ def test_a_policy_that_falls_silent_leaves_the_robot_in_damping(make_policy):
         client = RobotClient(process.endpoint, "test")
         loop = ControlLoop(policy, client, Command("stand"))
         client.wait(10.0)
-        assert client.acquire() == (True, "")
+        assert client.acquire(policy.spec) == (True, "")
         loop.start()
         assert client.request_mode(Mode.POLICY) == (True, "")
         assert wait_until(lambda: client.wait(1.0).mode is Mode.POLICY)

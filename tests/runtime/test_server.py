@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import frames, h1
-from runtime.frames import Kind, Verb
-from runtime.guard import GuardConfig
+from runtime.frames import SERVER_STAGES, Kind, Verb
+from runtime.guard import Action, GuardConfig
 from runtime.modes import Mode
+from runtime.monitors import MONITORS
 from runtime.mujoco_robot import MujocoRobot
-from runtime.server import RobotServer, base_config, damp
+from runtime.robot_server import RobotServer
+from runtime.server import base_config, damp
 from runtime.server_link import Request
+from runtime.spec import SPEC_VERSION
 from runtime.state import JointTargets
 
 DT = 0.002
@@ -64,6 +67,7 @@ class Bench:
         self.server = RobotServer(
             self.robot, self.link, dataclasses.replace(base_config("mujoco"), **config)
         )
+        self.server.verified = True
         self.now, self.sending, self.target = 0.0, True, h1.DEFAULT_POSE.copy()
         self.modes: list[Mode] = []
         self.written: list[JointTargets] = []
@@ -244,13 +248,110 @@ def test_a_process_that_is_ending_leaves_damping_for_nobody():
     bench = Bench()
     bench.to_policy()
     bench.server.machine.since = bench.now
-    bench.server.stop("SIGTERM")
+    bench.server.stop("SIGTERM", bench.now)
     granted, reason = bench.ask(Mode.POLICY)
     assert not granted
     assert reason == "the robot process is ending: SIGTERM"
     bench.run(1.0)
     assert bench.server.machine.mode is Mode.DAMPING
     assert bench.ask(Mode.ESTOP)[0]
+
+
+def test_policy_needs_a_commander_with_a_verified_policy_of_this_spec_version():
+    bench = Bench()
+    bench.server.verified = False
+    granted, reason = bench.ask(Mode.POLICY)
+    assert not granted
+    assert "loaded and verified policy" in reason
+    bench.ask(0, Verb.ACQUIRE)
+    assert not bench.ask(Mode.POLICY)[0]
+    granted, reason = bench.ask(SPEC_VERSION + 1, Verb.ACQUIRE)
+    assert not granted
+    assert f"PolicySpec version {SPEC_VERSION + 1}" in reason
+    assert bench.ask(SPEC_VERSION, Verb.ACQUIRE)[0]
+    assert bench.ask(Mode.POLICY)[0]
+
+
+def limit(bench: Bench, text: str, peer: bytes = b"holder") -> tuple[bool, str]:
+    bench.link.inbox.append(Request(peer, 1, Verb.LIMIT, 0, text))
+    bench.tick()
+    return bench.link.answers[-1]
+
+
+def test_limits_are_tightened_over_the_wire_and_loosened_only_in_zero_torque():
+    bench = Bench()
+    assert limit(bench, "rate_limit=9000") == (True, "")
+    bench.to_policy()
+    assert limit(bench, "rate_limit=10 tilt=damp") == (True, "")
+    assert bench.server.guard.config.rate_limit == 10.0
+    granted, reason = limit(bench, "rate_limit=11")
+    assert not granted
+    assert "rate_limit: loosened only in ZERO_TORQUE" in reason
+    assert not limit(bench, "rate_limti=1")[0]
+    assert not limit(bench, "rate_limit=nan")[0]
+    assert not limit(bench, "rate_limit=1", peer=b"stranger")[0]
+    assert bench.server.guard.config.rate_limit == 10.0
+
+
+def test_a_finding_that_holds_keeps_the_targets_that_were_good():
+    guard = dataclasses.replace(base_config("mujoco").guard, velocity=Action.HOLD)
+    bench = Bench(guard=guard)
+    bench.to_policy()
+    bench.run(0.1)
+    good = bench.written[-1].position.copy()
+    bench.robot.data.qvel[9] = 40.0
+    bench.target = h1.DEFAULT_POSE + 0.1
+    bench.sending = False
+    bench.link.inbox.append(JointTargets(2, 0.0, bench.target, h1.STIFFNESS, h1.DAMPING))
+    bench.tick()
+    assert bench.server.guard.counts["velocity"] == 1
+    np.testing.assert_allclose(np.delete(bench.written[-1].position, 3), np.delete(good, 3))
+    bench.robot.data.qvel[6:] = 0.0
+    bench.tick()
+    np.testing.assert_allclose(bench.written[-1].position[10:], bench.target[10:])
+
+
+def test_after_a_stall_the_rate_limit_allows_no_jump():
+    guard = dataclasses.replace(base_config("mujoco").guard, rate_limit=10.0, state_limit=9.0)
+    bench = Bench(guard=guard)
+    bench.to_policy()
+    before = bench.written[-1].position.copy()
+    bench.link.inbox.append(JointTargets(2, 0.0, before + 0.5, h1.STIFFNESS, h1.DAMPING))
+    bench.server.tick(bench.now + 0.15, ticks=75)
+    step = abs(bench.written[-1].position - before)
+    assert step.max() <= 5 * DT * 10.0 + 1e-9
+
+
+def test_what_fired_and_how_often_is_in_every_state_frame():
+    bench = Bench()
+    bench.to_policy()
+    bench.target = h1.DEFAULT_POSE + 4.0
+    bench.run(0.1)
+    counts = dict(zip(MONITORS, bench.link.frames[-1]["monitors"][0], strict=True))
+    assert counts == bench.server.guard.counts
+    assert counts["position"] > 0
+    assert bench.link.frames[-1]["fault"][0].decode() == str(bench.server.guard.last)[:64]
+
+
+def test_the_stages_of_the_robot_process_are_in_its_state_frames():
+    bench = Bench()
+    bench.run(1.2)  # each stage once in 256 ticks
+    stages = bench.link.frames[-1]["stages"][0].reshape(len(SERVER_STAGES), 4)
+    assert (stages[SERVER_STAGES.index("tick")] > 0.0).all()
+    assert (np.diff(stages, axis=1) >= 0.0).all()
+
+
+def test_damping_goes_on_although_some_writes_fail():
+    robot, calls = MujocoRobot(), []
+
+    def write(targets: JointTargets, ticks: int = 1) -> None:
+        calls.append(targets)
+        if len(calls) % 2:
+            raise OSError("the cable")
+
+    robot.write = write  # type: ignore[method-assign]
+    damp(robot, 0.2)
+    assert len(calls) > 5
 
 
 def test_the_task_is_what_the_simulator_scores():

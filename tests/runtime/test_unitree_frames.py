@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from runtime import h1
 from runtime import unitree_frames as frames
-from runtime.state import JointTargets
+from runtime import unitree_layout as layout
+from runtime.double_body import StateFrame
+from runtime.state import JointTargets, RobotState
 
 
 def bitwise_crc(words: bytes) -> int:
@@ -39,7 +41,7 @@ class CdrWriter:
             self.body += struct.pack("<" + code, value)
 
     def payload(self) -> bytes:
-        return frames.HEADER + self.body
+        return layout.HEADER + self.body
 
 
 def c_struct(items: list[tuple[str, tuple[float, ...]]]) -> bytes:
@@ -79,22 +81,23 @@ def random_low_state(seed: int) -> tuple[bytes, dict[str, np.ndarray]]:
 
 
 def test_golden_crcs():
-    assert frames.crc32(bytes(812)) == 0x4B5A4880
-    assert frames.crc32(bytes(1180)) == 0x85F11EA6
+    assert layout.crc32(bytes(812)) == 0x4B5A4880
+    assert layout.crc32(bytes(1180)) == 0x85F11EA6
     command = frames.CommandFrame()
-    assert int.from_bytes(command.struct()[-4:], "little") == 0xF6575A86
+    assert int.from_bytes(command.payload()[-4:], "little") == 0xF6575A86
     zeros = np.zeros(19)
     damping = JointTargets(0, 0.0, zeros, zeros, np.full(19, 8.0))
     command.fill(damping)
-    command._motor["q"], command._motor["dq"], command._motor["kd"] = 0.0, 0.0, 8.0  # slot 9 too
-    assert int.from_bytes(command.struct()[-4:], "little") == 0xC816EA6E
+    motor = command.record["motor"]  # the golden vector has them in slot 9 too
+    motor["q"], motor["dq"], motor["kd"] = 0.0, 0.0, 8.0
+    assert int.from_bytes(command.payload()[-4:], "little") == 0xC816EA6E
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.binary(min_size=4, max_size=200))
 def test_the_crc_is_the_one_by_definition(data):
     data = data[: len(data) // 4 * 4]
-    assert frames.crc32(data) == bitwise_crc(data)
+    assert layout.crc32(data) == bitwise_crc(data)
 
 
 def test_a_command_travels_as_cdr_written_field_by_field():
@@ -114,10 +117,10 @@ def test_a_command_travels_as_cdr_written_field_by_field():
             j = joint_of[slot]
             writer.put("f", rows[0][j], rows[3][j], rows[4][j], rows[1][j], rows[2][j])
         else:
-            writer.put("f", frames.NO_POSITION, frames.NO_VELOCITY, 0, 0, 0)
+            writer.put("f", layout.NO_POSITION, layout.NO_VELOCITY, 0, 0, 0)
         writer.put("I", 0, 0, 0)
     writer.put("B", *([0] * (4 + 40 + 12 + 2 + 1)))
-    writer.put("I", 0, bitwise_crc(command.struct()))
+    writer.put("I", 0, bitwise_crc(layout.COMMAND.struct(command.payload())))
     assert command.payload() == writer.payload()
     assert len(command.payload()) == 812
 
@@ -126,7 +129,7 @@ def test_a_command_travels_as_cdr_written_field_by_field():
 def test_a_state_is_read_by_joint_name_and_its_crc_is_checked(seed):
     payload, parts = random_low_state(seed)
     assert len(payload) == 1180
-    assert frames.state_is_whole(payload)
+    assert frames.is_whole(payload)
     state = frames.robot_state(payload, 1.5)
     for joint, name in enumerate(h1.JOINT_NAMES):
         slot = h1.MOTOR_INDEX[name]
@@ -137,8 +140,8 @@ def test_a_state_is_read_by_joint_name_and_its_crc_is_checked(seed):
     for place in (10, 24, 77, 100, 500, 1050, 1100, 1179):
         broken = bytearray(payload)
         broken[place] ^= 1
-        assert not frames.state_is_whole(bytes(broken)), place
-    assert not frames.state_is_whole(payload[:-1])
+        assert not frames.is_whole(bytes(broken)), place
+    assert not frames.is_whole(payload[:-1])
 
 
 def quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -162,6 +165,9 @@ def test_the_torso_s_imu_is_turned_to_the_pelvis(seed):
     orientation, angular = frames.pelvis_from_torso(torso, gyro, waist, waist_rate)
     np.testing.assert_allclose(orientation, pelvis, atol=1e-12)
     np.testing.assert_allclose(angular, rate, atol=1e-12)
+    orientation, angular = frames.torso_from_pelvis(pelvis, rate, waist, waist_rate)
+    np.testing.assert_allclose(orientation, torso, atol=1e-12)
+    np.testing.assert_allclose(angular, gyro, atol=1e-12)
 
 
 def test_buttons_and_hot_motors_are_named():
@@ -174,3 +180,59 @@ def test_buttons_and_hot_motors_are_named():
     knee = h1.MOTOR_INDEX["left_knee"]
     pressed[4 + 76 + 48 * knee + 32] = 95
     assert frames.motor_faults(bytes(pressed)) == "left_knee at 95 degC"
+
+
+def test_every_button_and_stick_of_the_remote_is_decoded():
+    """Bytes 2..3: keys; then lx, rx, ry, L2, ly as floats."""
+    names = [
+        "R1",
+        "L1",
+        "start",
+        "select",
+        "R2",
+        "L2",
+        "F1",
+        "F2",
+        "A",
+        "B",
+        "X",
+        "Y",
+        "up",
+        "right",
+        "down",
+        "left",
+    ]
+    payload = bytearray(random_low_state(0)[0])
+    for bit, name in enumerate(names):
+        payload[1104 : 1104 + 24] = struct.pack("<2xH5f", 1 << bit, 0.1, 0.2, 0.3, 0.4, 0.5)
+        remote = frames.remote(bytes(payload))
+        assert remote.buttons == frames.buttons(bytes(payload)) == {name}
+    sticks = (remote.lx, remote.rx, remote.ry, remote.l2, remote.ly)
+    np.testing.assert_allclose(sticks, (0.1, 0.2, 0.3, 0.4, 0.5), rtol=1e-6)
+
+
+def test_health_is_read_by_joint_with_signed_temperatures():
+    payload = bytearray(random_low_state(3)[0])
+    elbow = h1.JOINT_NAMES.index("right_elbow")
+    payload[80 + 48 * 15 + 32] = 0xF6  # -10 degC in a signed byte
+    health = frames.health(bytes(payload), 4, 2)
+    assert health.temperature[elbow] == -10.0
+    assert health.lost.tolist() == [h1.MOTOR_INDEX[name] for name in h1.JOINT_NAMES]
+    assert (health.battery, health.broken, health.broken_run) == (99.0, 4, 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_double_sends_is_what_the_bridge_reads(seed):
+    rng = np.random.default_rng(seed)
+    quaternion = rng.normal(size=4)
+    rows = [rng.normal(size=19) for _ in range(3)]
+    state = RobotState(0.0, quaternion / np.linalg.norm(quaternion), rng.normal(size=3), *rows)
+    frame = StateFrame()
+    frame.fill(state, 7)
+    payload = frame.payload()
+    assert frames.is_whole(payload)
+    assert int.from_bytes(payload[-4:], "little") == bitwise_crc(layout.STATE.struct(payload))
+    back = frames.robot_state(payload, 2.5)
+    assert back.stamp == 2.5
+    for name in ("orientation", "angular_velocity", "joint_position", "joint_velocity"):
+        np.testing.assert_allclose(getattr(back, name), getattr(state, name), atol=2e-6)

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 
 from runtime.h1 import JOINT_NAMES
 from runtime.state import JointTargets, RobotState
+from runtime.unitree_frames import pelvis_from_torso, torso_from_pelvis
 
-BASE_FRAME = "pelvis"
+# REP 103 axes and units. The H1's description calls the base `pelvis` (REP 105's base_link) and the
+# body that carries the IMU `torso_link`.
+BASE_FRAME, IMU_FRAME, WORLD_FRAME = "pelvis", "torso_link", "odom"
+_WAIST = JOINT_NAMES.index("torso")
 _UNKNOWN = -1.0  # sensor_msgs: first covariance element of a quantity that is not measured
 
 
@@ -43,19 +48,45 @@ def joint_state_message(state: RobotState, stamp: Time) -> JointState:
 
 
 def imu_message(state: RobotState, stamp: Time) -> Imu:
-    """Say orientation (x y z w, world) and angular velocity (rad/s) of the pelvis."""
+    """Say what an IMU on the torso reads: orientation (x y z w, world), angular velocity (rad/s).
+
+    The state has the pelvis; the waist joint is between the two.
+    """
+    waist, rate = float(state.joint_position[_WAIST]), float(state.joint_velocity[_WAIST])
+    torso, turning = torso_from_pelvis(state.orientation, state.angular_velocity, waist, rate)
     message = Imu()
     message.header.stamp = stamp
-    message.header.frame_id = BASE_FRAME
-    w, x, y, z = (float(value) for value in state.orientation)
+    message.header.frame_id = IMU_FRAME
+    w, x, y, z = torso.tolist()
     message.orientation.w = w
     message.orientation.x = x
     message.orientation.y = y
     message.orientation.z = z
-    rate = message.angular_velocity
-    rate.x, rate.y, rate.z = (float(value) for value in state.angular_velocity)
+    into = message.angular_velocity
+    into.x, into.y, into.z = turning.tolist()
     message.linear_acceleration_covariance[0] = _UNKNOWN
     return message
+
+
+def odometry_message(state: RobotState, stamp: Time) -> Odometry:
+    """Say where the pelvis is (m, world) and how it moves (m/s and rad/s, in its own axes)."""
+    message = Odometry(child_frame_id=BASE_FRAME)
+    message.header.stamp = stamp
+    message.header.frame_id = WORLD_FRAME
+    place, turn = message.pose.pose.position, message.pose.pose.orientation
+    place.x, place.y, place.z = state.base_position.tolist()
+    turn.w, turn.x, turn.y, turn.z = state.orientation.tolist()
+    moving, turning = message.twist.twist.linear, message.twist.twist.angular
+    moving.x, moving.y, moving.z = _into(state.orientation, state.base_linear_velocity).tolist()
+    turning.x, turning.y, turning.z = state.angular_velocity.tolist()
+    return message
+
+
+def _into(orientation: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Turn a world vector [3] into the axes of a body with this orientation (w x y z)."""
+    w, axis = orientation[0], -orientation[1:]
+    aside = 2.0 * np.cross(axis, vector)
+    return vector + w * aside + np.cross(axis, aside)
 
 
 def targets_message(targets: JointTargets, stamp: Time) -> JointState:
@@ -113,13 +144,19 @@ def _row(values: Sequence[float], order: np.ndarray, count: int, what: str) -> n
 
 
 def robot_state(joints: JointState, imu: Imu) -> RobotState:
-    """Put a joint message and an IMU message (pelvis) together again; base motion is unknown."""
+    """Put a joint message and a torso's IMU message together again; base motion is unknown."""
     position, velocity, effort = joint_rows(joints)
     q, rate = imu.orientation, imu.angular_velocity
+    pelvis, turning = pelvis_from_torso(
+        np.array([q.w, q.x, q.y, q.z]),
+        np.array([rate.x, rate.y, rate.z]),
+        float(position[_WAIST]),
+        float(velocity[_WAIST]),
+    )
     return RobotState(
         stamp=joints.header.stamp.sec + joints.header.stamp.nanosec * 1e-9,
-        orientation=np.array([q.w, q.x, q.y, q.z]),
-        angular_velocity=np.array([rate.x, rate.y, rate.z]),
+        orientation=pelvis,
+        angular_velocity=turning,
         joint_position=position,
         joint_velocity=velocity,
         joint_torque=effort,

@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.listen import view_module
+from runtime.policy import find_policy
+
 PACKAGE = "ezm_runtime"
+VIEW = "view"  # the listener that people look at
 NODE_NAME = "ezm_policy"
 ROBOTS = ("mujoco", "unitree")
 ROBOT_DOMAIN = 0  # where a real H1's own DDS lives
@@ -36,9 +41,13 @@ class Options:
     endpoint: str = option("", "ZeroMQ address of the robot process; empty: a new ipc:// one")
     keys: str = option("", "folder of CURVE keys, for an endpoint that others can reach")
     seed: int = option(0, "of the simulated robot")
-    view: bool = option(False, "open a window (simulation)")
+    view: str = option("", "mujoco: a window (simulation) | browser: a page (runtime.live)")
     video: str = option("", "write a film to this .mp4 (simulation); needs no screen")
-    interface: str = option("", "network interface of the real robot")
+    network_interface: str = option("", "network interface that the real robot is on, e.g. eth0")
+    motion: str = option("check", "the real robot's own motion program: check | release | ignore")
+    robot_domain: int = option(ROBOT_DOMAIN, "DDS domain of the real robot")
+    record: str = option("auto", "auto (a real robot is recorded) | true | false | a file.mcap")
+    server: str = option("", "words for the robot process, by commas: guard.rate_limit=20,…")
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,10 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
     if robot not in ROBOTS:
         raise ValueError(f"robot '{robot}' unknown; there are {list(ROBOTS)}")
     simulated = robot == "mujoco"
-    if not simulated and int(os.environ.get("ROS_DOMAIN_ID") or 0) == ROBOT_DOMAIN:
+    if not simulated and int(os.environ.get("ROS_DOMAIN_ID") or 0) == options.robot_domain:
         raise ValueError(
-            f"ROS_DOMAIN_ID is {ROBOT_DOMAIN}, the real robot's own: set another one, the two "
-            "middlewares do not survive each other"
+            f"ROS_DOMAIN_ID is {options.robot_domain}, the real robot's own: set another one, "
+            "the two middlewares do not survive each other"
         )
     endpoint = options.endpoint or f"ipc://{folder}/{robot}"
     settings: dict[str, object] = {
@@ -88,26 +97,36 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
     settings |= keys
     if simulated:
         settings["seed"] = options.seed
-    elif options.interface:
-        settings["interface"] = options.interface
+    else:
+        settings |= _real(options)
+    for word in filter(None, options.server.split(",")):
+        name, _, value = word.partition("=")
+        settings[name] = value
     listen: dict[str, object] = {"endpoint": endpoint, "parent": parent, **keys}
     listeners: dict[str, tuple[str, ...]] = {}
-    if options.view:
-        listeners["window"] = _argv("runtime.viewer", listen)
+    module = view_module(options.view)
+    if module:
+        listeners[VIEW] = _argv(module, listen)
     if options.video:
         film = str(Path(options.video).absolute())
         listeners["film"] = _argv("runtime.record", {**listen, "video": film})
+    recording = recording_file(robot, options.record)
+    if recording:
+        about = {"policy": find_policy(options.policy).absolute(), "robot": robot}
+        about |= {"server": options.server} if options.server else {}
+        listeners["recorder"] = _argv("runtime.recorder", {**listen, "out": recording, **about})
     return Line(
         robot_argv=_argv("runtime.server", settings),
         listeners=listeners,
         node_parameters={
-            "policy": str(Path(options.policy).absolute()),
+            "policy": str(find_policy(options.policy).absolute()),
             "engine": options.engine,
             "task": options.task,
             "heading": options.heading,
             "endpoint": endpoint,
             **keys,
             "autostart": simulated,
+            "record": bool(recording),
             "parent": parent,
         },
         config=share() / "config" / "h1.yaml",
@@ -116,11 +135,36 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
     )
 
 
+def _real(options: Options) -> dict[str, object]:
+    """Return the settings that only a real robot's process takes."""
+    if not options.network_interface:
+        here = sorted(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else []
+        raise ValueError(
+            f"a real robot needs network_interface:=… (bringup: network_interface=…); here: {here}"
+        )
+    return {
+        "interface": options.network_interface,
+        "motion": options.motion,
+        "domain": options.robot_domain,
+    }
+
+
+def recording_file(robot: str, record: str) -> str:
+    """Return where to record to, or an empty string: `auto` records real robots only."""
+    if record == "false" or (record == "auto" and robot == "mujoco"):
+        return ""
+    if record in ("auto", "true"):
+        return str(Path(time.strftime(f"h1_{robot}_%Y%m%d_%H%M%S.mcap")).absolute())
+    if not record.endswith(".mcap"):
+        raise ValueError(f"record={record}: expected auto, true, false or a file ending in .mcap")
+    return str(Path(record).absolute())
+
+
 def share() -> Path:
-    """Return the folder that holds config/ and launch/: installed by colcon, or the source tree."""
-    source = _HERE.parent
-    if (source / "package.xml").is_file():
-        return source
+    """Return the folder that holds config/: the source tree, the wheel, or colcon's."""
+    for folder, sign in ((_HERE.parent, "package.xml"), (_HERE, "config/h1.yaml")):
+        if (folder / sign).is_file():
+            return folder
     from ament_index_python.packages import get_package_share_directory
 
     return Path(get_package_share_directory(PACKAGE))

@@ -35,7 +35,9 @@ from runtime.cli import parse
 def h1(robot: str) -> LaunchDescription:
     """Return the launch description: arguments, robot process, policy node, its way to active."""
     arguments = [
-        DeclareLaunchArgument(item.name, default_value=str(item.default))
+        DeclareLaunchArgument(
+            item.name, default_value=str(item.default), description=item.metadata["help"]
+        )
         for item in fields(Options)
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_actions, args=[robot])])

@@ -12,20 +12,24 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ezm_runtime.convert import diagnostic
+from ezm_runtime.wishes import Wishes
+from runtime.frames import SERVER_STAGES
+from runtime.histogram import Quantiles
 from runtime.link import Reading
 from runtime.loop import ControlLoop
 from runtime.modes import Mode
+from runtime.monitors import MONITORS
 from runtime.policy import Policy
 
 STALE = 0.2  # s, age of the robot's state from which the node calls itself ill
 
 
 def state_record(
-    lifecycle: str, reading: Reading | None, loop: ControlLoop | None, wanted: tuple[str, float]
+    lifecycle: str, reading: Reading | None, loop: ControlLoop | None, wishes: Wishes
 ) -> dict[str, Any]:
     """Return what ~/state says, ready for JSON: unknown numbers are None."""
-    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None, "task": wanted[0]}
-    record["heading"] = round(wanted[1], 4)  # rad
+    record: dict[str, Any] = {"lifecycle": lifecycle, "mode": None, "task": wishes.task}
+    record["heading"] = round(wishes.heading, 4)  # rad
     if reading is not None:
         velocity = reading.state.base_linear_velocity
         record |= {
@@ -37,7 +41,9 @@ def state_record(
             "return": _known(reading.reward_sum),
             "policy_ticks": reading.policy_ticks,
             "state_age_ms": round(reading.age * 1e3, 3),
+            "reason": reading.reason,
             "fault": reading.fault,
+            "estop": reading.mode is Mode.ESTOP,
         }
     if loop is not None:
         record |= {name: _known(value) for name, value in asdict(loop.stats()).items()}
@@ -72,14 +78,25 @@ def _robot(name: str, reading: Reading | None) -> DiagnosticStatus:
         level, said = DiagnosticStatus.ERROR, f"ESTOP: {reading.fault}"
     elif reading.mode not in (Mode.POLICY, Mode.HOLD):
         level = DiagnosticStatus.WARN
-    values = {
+    values: dict[str, object] = {
         "mode": reading.mode.name,
         "state_age_ms": reading.age * 1e3,
         "target_age_ms": reading.target_age * 1e3,
         "falls": reading.falls,
         "late_ticks": reading.late_ticks,
+        "realtime": str(reading.realtime),
+        "refused_frames": reading.refused,
+        "reason": reading.reason,
         "fault": reading.fault,
     }
+    values |= {f"fired {name}": int(n) for name, n in zip(MONITORS, reading.monitors, strict=True)}
+    for name, row in zip(SERVER_STAGES, reading.stage_us, strict=True):
+        values[f"{name} us p50 p95 p99 max"] = " ".join(f"{value:.0f}" for value in row)
+    for monitor, count in zip(MONITORS, reading.monitors, strict=True):
+        values[f"fired_{monitor}"] = int(count)
+    for stage, row in zip(SERVER_STAGES, reading.stage_us, strict=True):
+        for quantile, value in zip(Quantiles._fields, row, strict=True):
+            values[f"{stage}_us_{quantile}"] = round(float(value), 1)
     return diagnostic(label, level, said, values)
 
 
@@ -90,7 +107,10 @@ def _loop(name: str, loop: ControlLoop) -> DiagnosticStatus:
         level, said = DiagnosticStatus.ERROR, loop.error
     elif stats.deadline_misses:
         level = DiagnosticStatus.WARN
-    return diagnostic(f"{name}: control loop", level, said, asdict(stats))
+    values: dict[str, object] = {**asdict(stats), "realtime": str(loop.realtime)}
+    for stage, quantiles in loop.quantiles().items():
+        values |= {f"{stage}_us_{k}": round(v, 1) for k, v in quantiles._asdict().items()}
+    return diagnostic(f"{name}: control loop", level, said, values)
 
 
 def _known(value: float, digits: int = 4) -> float | None:

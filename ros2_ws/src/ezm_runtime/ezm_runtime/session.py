@@ -25,6 +25,7 @@ from rclpy.utilities import get_default_context
 from ezm_runtime.describe import (
     ROBOT_DOMAIN,
     ROBOTS,
+    VIEW,
     Line,
     Options,
     describe,
@@ -104,7 +105,7 @@ class Session:
             if not watch.change(transition, STARTUP, self._broken):
                 raise BringupError(self._why(f"the policy node did not {name}"))
         if not self.line.autostart:
-            self._say("active; waiting for ~/hold and ~/start_policy")
+            self._say("active; waiting for ~/hold and ~/start")
             return
         watch.spin(lambda: watch.policy_since is not None or self._broken(), STARTUP)
         if watch.policy_since is None:
@@ -112,7 +113,7 @@ class Session:
 
     def _follow(self, watch: Watch) -> None:
         """Show what is going on until POLICY has lasted for the duration, or a signal comes."""
-        left = math.inf
+        left, told = math.inf, VIEW not in self.children
         while not self.signals and left > 0.0:
             watch.spin(self._broken, min(0.5, left))
             if not self.signals and self._broken():
@@ -120,13 +121,15 @@ class Session:
             since = watch.policy_since
             seconds = 0.0 if since is None else time.monotonic() - since
             left = math.inf if since is None else self.options.duration - seconds
+            told = told or self._tell_address()
             self._say(status_line(watch, seconds))
 
     def _stop(self) -> None:
         """End the node first (it gives the robot back), then the robot process; spare nobody."""
         self.ended = time.monotonic()
-        for name, patience in (("policy node", 8.0), ("robot process", 8.0), ("window", 8.0)):
+        for name, patience in (("policy node", 8.0), ("robot process", 8.0), (VIEW, 8.0)):
             self._end(name, patience)
+        self._end("recorder", 20.0)
         if "film" in self.children:
             self._say("drawing the film …")
             self._end("film", FILM_PATIENCE)
@@ -188,7 +191,7 @@ class Session:
         return {
             name: code
             for name, code in codes.items()
-            if code is not None and (name in ESSENTIAL or code != 0)
+            if code is not None and (name in ESSENTIAL or (code != 0 and name != "recorder"))
         }
 
     def _why(self, what: str) -> str:
@@ -199,6 +202,15 @@ class Session:
         )
         tails = [tail(path) for path in sorted(self.folder.glob("*.log"))]
         return "\n".join([what, *filter(None, tails)])
+
+    def _tell_address(self) -> bool:
+        """Pass on what the live view says about itself; True once it has, or never will."""
+        text = (self.folder / f"{VIEW}.log").read_text(errors="replace")
+        lines = [line for line in text.splitlines() if line.startswith("live view: ")]
+        if lines:
+            self._say(lines[0])
+            print(flush=True)
+        return bool(lines) or "viewer" in " ".join(self.line.listeners[VIEW])
 
     def _say(self, text: str) -> None:
         if sys.stdout.isatty():

@@ -1,8 +1,11 @@
-"""An H1 and the policy that runs it. Arguments: see --show-args, and `ezm_runtime.describe`."""
+"""A real H1 and the policy that runs it; never starts by itself. Arguments: --show-args.
+
+Read docs/safety.md first.
+"""
 
 from ezm_runtime.launching import h1
 
 
 def generate_launch_description():
-    """Start robot process and policy node."""
+    """Start robot process, policy node and recorder."""
     return h1("unitree")

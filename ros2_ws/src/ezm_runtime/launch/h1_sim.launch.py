@@ -1,4 +1,4 @@
-"""An H1 and the policy that runs it. Arguments: see --show-args, and `ezm_runtime.describe`."""
+"""An H1 in MuJoCo and the policy that runs it; starts by itself. Arguments: --show-args."""
 
 from ezm_runtime.launching import h1
 

@@ -1,0 +1,177 @@
+"""From what a person says to a task's name, or a refusal with its reason; numpy only.
+
+`HashedNgrams` turns a phrase into a vector by its spelling: words, pairs of words and pieces of
+words, each added at a place that a checksum picks. It knows no meaning: "walk ahead" is near
+"walk forward" for the word they share, "stroll" is near neither unless a known phrase has it. The
+phrases of each task are in instructions.json. A wrong task moves a robot the wrong way, so a
+phrase that is near nothing, near two tasks, or says what not to do gets no task.
+
+    python -m runtime.language "please walk ahead" "make me a coffee"
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+INSTRUCTIONS = Path(__file__).with_name("instructions.json")
+LEAST_SIMILARITY = 0.55  # cosine to the nearest known phrase
+LEAST_MARGIN = 0.05  # of the best task before the second
+FILLERS = {
+    *("a", "an", "the", "and", "or", "of", "to", "in", "on", "at", "is", "are", "be", "it", "its"),
+    *("you", "your", "i", "me", "my", "we", "now", "go", "do"),
+}
+POLITE = {"please", "robot", "hey", "hello", "ezm", "just", "can", "could", "would", "will", "want"}
+# "do not fall" is part of a task; "do not walk" is none
+FORBIDDEN = re.compile(
+    r"\b(?:don'?t|not|never|no|stop|quit|avoid|cease|without)\s+(?:\w+\s+)?"
+    r"(?:walk|run|stand|sit|crawl|jump|climb|reach|balanc|mov|go|jog|sprint|leap)\w*"
+)
+HALT = re.compile(r"^(?:emergency )?(?:stop|halt|freeze|abort|estop|e stop|shut)\b")
+
+
+class HashedNgrams:
+    """A deterministic text encoder without weights: unit vectors of hashed n-grams."""
+
+    def __init__(self, size: int = 256) -> None:
+        self.size, self.name = size, f"hashed-ngrams-{size}"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors [N, size] float32; a text without letters or digits gives zeros."""
+        vectors = np.zeros((len(texts), self.size))
+        for vector, text in zip(vectors, texts, strict=True):
+            for gram, weight in _grams(words(text)):
+                code = zlib.crc32(gram.encode())
+                vector[code % self.size] += weight if code >> 31 else -weight
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in lower case, without politeness (unless it is all there is)."""
+    every = re.findall(r"[^\W_]+", text.lower().replace("'", ""))
+    return [word for word in every if word not in POLITE] or every
+
+
+def _grams(spoken: list[str]) -> Iterator[tuple[str, float]]:
+    """Yield (n-gram, weight): words 1, pairs 0.5, pieces of 3 to 5 letters 1 a word in all."""
+    for word in spoken:
+        weight = 0.2 if word in FILLERS else 1.0
+        yield f"w {word}", weight
+        framed = f"<{word}>"
+        pieces = [framed[i : i + n] for n in (3, 4, 5) for i in range(len(framed) - n + 1)]
+        for piece in pieces:
+            yield f"p {piece}", weight / len(pieces) ** 0.5
+    for one, other in pairwise(spoken):
+        yield f"b {one} {other}", 0.5
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a phrase was taken for: a task, or none and why."""
+
+    phrase: str
+    task: str | None
+    confidence: float  # cosine to the nearest known phrase of the best task; 1 for a task's name
+    reason: str = ""  # of a refusal; empty with a task
+    ranking: tuple[tuple[str, float], ...] = ()  # tasks by similarity, best first
+
+
+class PhraseBook:
+    """The phrases that are known, and the nearest of them to a new one."""
+
+    def __init__(self, instructions: dict[str, Sequence[str]], tasks: Sequence[str]) -> None:
+        """Take known phrases by task, and the tasks that may be answered.
+
+        Phrases of other tasks are kept: what is meant for them must not be taken for one of these.
+        """
+        self.encoder, self.tasks = HashedNgrams(), tuple(tasks)
+        pairs = [(task, phrase) for task, known in instructions.items() for phrase in known]
+        self.names = {plain(name): name for name in (*instructions, *tasks)}
+        self.owners = np.array([task for task, _ in pairs])
+        self.vectors = self.encoder.encode([phrase for _, phrase in pairs])
+
+    @classmethod
+    def shipped(cls, tasks: Sequence[str]) -> PhraseBook:
+        """Return the book of instructions.json for a policy of these tasks."""
+        return cls(known_phrases(), tasks)
+
+    def match(self, phrase: str) -> Match:
+        """Return the task that a phrase means, or a refusal."""
+        name = self.names.get(plain(phrase))
+        if name is not None:
+            return self._allowed(Match(phrase, name, 1.0))
+        if HALT.search(" ".join(words(phrase))):
+            return Match(phrase, None, 0.0, "to stop is no task: ask for HOLD, DAMPING or ESTOP")
+        if FORBIDDEN.search(phrase.lower()):
+            return Match(phrase, None, 0.0, f"{phrase!r} says what not to do; say what to do")
+        ranking = self._ranking(phrase)
+        (best, similarity), second = ranking[0], ranking[1][1] if len(ranking) > 1 else 0.0
+        near = " or ".join(f"{task} ({value:.2f})" for task, value in ranking[:2])
+        found = Match(phrase, best, similarity, ranking=ranking)
+        if similarity < LEAST_SIMILARITY:
+            return _refused(found, f"{phrase!r} is near no known phrase; nearest: {near}")
+        if similarity - second < LEAST_MARGIN:
+            return _refused(found, f"{phrase!r} may mean {near}; say it in other words")
+        return self._allowed(found)
+
+    def _ranking(self, phrase: str) -> tuple[tuple[str, float], ...]:
+        similar = self.vectors @ self.encoder.encode([phrase])[0]
+        tasks = dict.fromkeys(self.owners.tolist())
+        best = {task: float(similar[self.owners == task].max()) for task in tasks}
+        return tuple(sorted(best.items(), key=lambda item: -item[1]))
+
+    def _allowed(self, match: Match) -> Match:
+        if match.task in self.tasks:
+            return match
+        said = f"{match.phrase!r} means {match.task}; this policy knows {list(self.tasks)}"
+        return _refused(match, said)
+
+
+def _refused(match: Match, reason: str) -> Match:
+    return Match(match.phrase, None, match.confidence, reason, match.ranking)
+
+
+def plain(text: str) -> str:
+    """Return a task's name or a phrase as it is compared with names: "Sit-Simple" is sit_simple."""
+    return "_".join(re.findall(r"[^\W_]+", text.lower()))
+
+
+@functools.cache
+def _instructions() -> dict[str, dict[str, list[str]]]:
+    return json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+
+
+def known_phrases() -> dict[str, Sequence[str]]:
+    """Return the phrases of each task that matching and training may use."""
+    return {task: parts["known"] for task, parts in _instructions().items()}
+
+
+def held_out_phrases() -> dict[str, Sequence[str]]:
+    """Return the phrases of each task that are for evaluation alone."""
+    return {task: parts["held_out"] for task, parts in _instructions().items()}
+
+
+def main() -> int:
+    """Print what each word of the command line is taken for; 0 if all were understood."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    book = PhraseBook.shipped(list(known_phrases()))
+    matches = [book.match(phrase) for phrase in sys.argv[1:]]
+    for match in matches:
+        print(f"{match.phrase!r}: {match.task or match.reason} ({match.confidence:.2f})")
+    return 0 if all(match.task for match in matches) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
