@@ -38,7 +38,9 @@ clear=
 if [ -e "$dir/.unfinished" ]; then # interrupted half-way: what pip left behind cannot be trusted
     clear=--clear
 fi
-echo "ezm: setting up $dir ($extras); this happens once"
+size="600 MB"
+case ",$extras," in *,train,*) size="2 GB, more where the index prefers torch with CUDA" ;; esac
+echo "ezm: setting up $dir ($extras): $size on disk from the package index, a few minutes; this happens once"
 "$python" -m venv $clear "$dir"
 touch "$dir/.unfinished"
 pip() { "$dir/bin/python" -m pip --disable-pip-version-check "$@"; }

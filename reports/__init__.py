@@ -1,0 +1,1 @@
+"""Turns what runs leave behind into pages to read: trainings, distillations, faults, recordings."""

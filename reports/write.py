@@ -1,0 +1,71 @@
+"""Finds out what is to be reported, and has the report written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from reports import campaign, distillation, recording, trainings
+from reports.page import Part, write
+
+Report = tuple[str, list[Part], dict[str, Any]]
+KINDS = (
+    "a training folder (metrics.jsonl), a distillation folder (card.json), a recording (.mcap), \
+or a command's saved output whose last line is JSON"
+)
+
+
+def make(sources: Sequence[Path]) -> Report:
+    """Return the report of what lies there, or raise ValueError with a sentence."""
+    for source in sources:
+        if not source.exists():
+            raise ValueError(f"{source} does not exist")
+    if all(source.is_dir() and trainings.is_run(source) for source in sources):
+        return trainings.report(sources)
+    if len(sources) > 1:
+        raise ValueError("several sources are several seeds: each must be a training folder")
+    return _single(sources[0])(sources[0])
+
+
+def _single(source: Path) -> Callable[[Path], Report]:
+    if source.is_dir():
+        if not (source / distillation.NAME).is_file():
+            names = sorted(path.name for path in source.iterdir())[:8]
+            raise ValueError(f"{source} has {names}; expected {KINDS}")
+        return lambda path: distillation.report(path / distillation.NAME)
+    if source.name == distillation.NAME:
+        return distillation.report
+    return recording.report if source.suffix == ".mcap" else campaign.report
+
+
+def from_words(words: Sequence[str], doc: str) -> int:
+    """Write the report that the words ask for; return the exit code."""
+    if not words or any(word in ("-h", "--help", "help") for word in words):
+        print(doc.strip(), "", f"sources: {KINDS}", sep="\n")
+        print("out = report.html   or .md, with its plots in a folder beside it")
+        return 0 if words else 2
+    sources = [Path(word) for word in words if "=" not in word]
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    out = Path(options.pop("out", "report.html"))
+    if options:
+        return _complain(f"no key {sorted(options)}; there is out=")
+    if out.suffix not in (".html", ".md"):
+        return _complain(f"out={out}: expected a name that ends in .html or .md")
+    if not sources:
+        return _complain(f"nothing to report on; give {KINDS}")
+    try:
+        title, parts, facts = make(sources)
+    except (ValueError, OSError, KeyError, ModuleNotFoundError) as error:
+        return _complain(str(error))
+    files = write(out, title, parts)
+    print(f"{title}: {out}, {sum(file.stat().st_size for file in files) // 1024} KiB")
+    print(json.dumps({**facts, "out": str(out), "files": len(files)}))
+    return 0
+
+
+def _complain(text: str) -> int:
+    print(f"report: {text}", file=sys.stderr)
+    return 2
