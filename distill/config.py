@@ -44,12 +44,13 @@ class RolloutConfig:
     rounds: int = 10  # of DAgger
     envs_per_task: int = 16  # simulated robots
     steps: int = 300  # control steps per environment and round
-    episode_steps: int = 1000  # control steps of 20 ms
+    episode_steps: tuple[int, ...] = (100, 300, 1000)  # of 20 ms; robots take them in turn: starts
     beta_rounds: int = 1  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
     delay_substeps: tuple[int, int] = (0, 10)  # a new control acts so many 2 ms ticks late
     randomize: bool = True  # another robot in every episode, and pushes
+    nominal: float = 0.25  # share of the robots that are the benchmark's own: never late, no errors
     held: float = 0.1  # share of the environments whose episodes are for validation only
     capacity: int = 200_000  # states kept for fitting, the newest
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -151,7 +152,7 @@ PRESETS: dict[str, DistillConfig] = {
         _H1,
         preset="debug",
         out="runs/distill_debug",
-        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=30, episode_steps=25, beta_rounds=1),
+        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=30, episode_steps=(25,), beta_rounds=1),
         student=StudentConfig(history=3, hidden=(32, 32)),
         fit=FitConfig(updates=20, final_updates=40, batch=64),
         report=ReportConfig(

@@ -39,8 +39,17 @@ class Chunk:
 class Senses:
     """What the student perceives of a batch of robots, sensor errors included."""
 
-    def __init__(self, spec: PolicySpec, task: np.ndarray, noise: NoiseConfig, seed: list[int]):
+    def __init__(
+        self,
+        spec: PolicySpec,
+        task: np.ndarray,
+        noise: NoiseConfig,
+        seed: list[int],
+        exact: np.ndarray | None = None,
+    ):
+        """`exact`: rows [E] whose sensors err in nothing."""
         self.spec, self.task, self.noise = spec, task, noise
+        self.erring = np.ones(len(task)) if exact is None else 1.0 - exact
         self.memory = Memory.create(spec, batch_shape=task.shape)
         self.random = np.random.default_rng(seed)
         self.bias = np.zeros((len(task), 3))
@@ -64,7 +73,8 @@ class Senses:
         noise = self.noise
         if noise == NO_NOISE:
             return state
-        tilt = self.bias + self._error(noise.tilt, state.angular_velocity)
+        bias = self.bias * self.erring[:, None]
+        tilt = bias + self._error(noise.tilt, state.angular_velocity)
         return replace(
             state,
             orientation=rotate(state.orientation, tilt),
@@ -77,7 +87,9 @@ class Senses:
         )
 
     def _error(self, scale: float, like: np.ndarray) -> np.ndarray:
-        return self.random.normal(0.0, scale, like.shape) if scale else np.zeros(like.shape)
+        if not scale:
+            return np.zeros(like.shape)
+        return self.random.normal(0.0, scale, like.shape) * self.erring[:, None]
 
 
 def rotate(orientation: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -137,19 +149,21 @@ def collect(
     """
     tasks = len(teacher.tasks)
     task = np.repeat(np.arange(tasks), config.envs_per_task)
+    nominal = nominal_rows(task, config.nominal)
     env = H1Env(
         [teacher.tasks[i] for i in task],
         seed=10_000 * (1 + seed) + number,
         action_map=teacher.action_map,
-        max_steps=config.episode_steps,
+        max_steps=np.resize(config.episode_steps, len(task)),
         delay_substeps=config.delay_substeps,
         randomize=MODERATE if config.randomize else None,
+        nominal=nominal,
     )
     generator = torch.Generator().manual_seed(10_000 * (1 + seed) + number)
     random = np.random.default_rng([seed, number, 1])
     share = beta(number, config.beta_rounds) if infer else 1.0
     drivers = Drivers(env.num_envs, share, config, random)
-    senses = Senses(spec, task, config.noise, [seed, number, 2])
+    senses = Senses(spec, task, config.noise, [seed, number, 2], exact=nominal)
     observations = np.empty((config.steps, env.num_envs, spec.observation_size), np.float32)
     kept: list[dict[str, np.ndarray]] = []
     lasting = np.ones((config.steps, env.num_envs), bool)
@@ -196,3 +210,10 @@ def held_rows(task: np.ndarray, share: float) -> np.ndarray:
     count = np.bincount(task)[0]
     held = min(int(np.ceil(share * count)), count - 1)
     return np.tile(np.arange(count) >= count - held, len(task) // count)
+
+
+def nominal_rows(task: np.ndarray, share: float) -> np.ndarray:
+    """Return which rows [E] are the benchmark's own robot: evenly spread over each task's."""
+    count = np.bincount(task)[0]
+    steps = np.floor(np.arange(count + 1) * share + 1e-9)
+    return np.tile(np.diff(steps) > 0, len(task) // count)

@@ -65,7 +65,7 @@ PRESETS = {
     "study": StudyConfig(preset="study"),
     "debug": StudyConfig(
         preset="debug",
-        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=20, episode_steps=15),
+        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=20, episode_steps=(15,)),
         student=StudentConfig(history=3, hidden=(16,)),
         fit=FitConfig(updates=3, final_updates=3, batch=16),
         report=ReportConfig(episodes=1, steps=15, latency_calls=5),

@@ -53,6 +53,7 @@ class H1Env:
         delay_substeps: tuple[int, int] = (0, 0),
         randomize: Randomization | None = None,
         reset_noise: float = physics.RESET_NOISE,
+        nominal: Bools | None = None,
     ) -> None:
         """Build one row per entry of `tasks`; names may repeat.
 
@@ -60,7 +61,8 @@ class H1Env:
         `terminate=False` ignores the tasks' termination rules. `max_steps` truncates, per row if a
         sequence. `delay_substeps=(lo, hi)`: drawn per episode; a new control acts so many physics
         sub-steps late (0 .. 10). `randomize`: another robot in every episode, other senses, pushes;
-        its `latency`, where not (0, 0), replaces `delay_substeps`.
+        its `latency`, where not (0, 0), replaces `delay_substeps`. `nominal`: rows [E] that are
+        spared both, delay and randomisation.
         """
         if not tasks:
             raise ValueError("H1Env needs at least one task name")
@@ -109,6 +111,11 @@ class H1Env:
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._delay = np.zeros(self.num_envs, dtype=np.int64)
         self._next_push = np.full(self.num_envs, 2**62)
+        self._spared = np.zeros(self.num_envs, bool) if nominal is None else nominal.astype(bool)
+        if self._spared.shape != (self.num_envs,):
+            raise ValueError(
+                f"nominal has shape {self._spared.shape}, expected ({self.num_envs},): one per row"
+            )
         self._previous = np.tile(h1.DEFAULT_POSE, (self.num_envs, 1))
         self.reset()
 
@@ -142,15 +149,16 @@ class H1Env:
         generator, world = self.generators[row], self.physics
         start = SCENES[self.tasks[row].scene].pelvis
         noise = world.noise(row, generator, self._reset_noise)
-        if self._delay_range[1]:
+        spared = bool(self._spared[row])
+        if self._delay_range[1] and not spared:
             self._delay[row] = generator.integers(*self._delay_range, endpoint=True)
-        if self.randomize:
+        if self.randomize and not spared:
             nominal, own = self._nominal[row], world.models[row]
             self.randomize.apply(own, nominal, world.data[row], generator)
             self._next_push[row] = self.randomize.steps_to_push(generator, h1.CONTROL_DT)
         world.reset(row, start, noise)
         self._place(row, self.placers[row])
-        if self._senses:
+        if self._senses and not spared:
             self._senses.begin(row, generator)
 
     def _place(self, row: int, draw: np.random.Generator | np.random.RandomState) -> None:
@@ -196,7 +204,8 @@ class H1Env:
         diverged = self.physics.diverged() | senseless
         if self._senses:
             for row, generator in enumerate(self.generators):
-                self._senses.feel(row, generator)
+                if not self._spared[row]:
+                    self._senses.feel(row, generator)
         obs = self._observe()
         if diverged.any():
             self.diverged += int((diverged & ~self._broken).sum())

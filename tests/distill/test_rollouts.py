@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from distill.config import NO_NOISE, LabelConfig, RolloutConfig, StudentConfig
-from distill.rollouts import Drivers, Senses, beta, collect, held_rows, rotate
+from distill.config import NO_NOISE, LabelConfig, NoiseConfig, RolloutConfig, StudentConfig
+from distill.rollouts import Drivers, Senses, beta, collect, held_rows, nominal_rows, rotate
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.observation import gravity_of
 
-CONFIG = RolloutConfig(envs_per_task=2, steps=12, episode_steps=8, held=0.5)
+CONFIG = RolloutConfig(envs_per_task=2, steps=12, episode_steps=(8,), held=0.5)
 BEST = ("best",)
 
 
@@ -106,6 +106,25 @@ def test_tilt_noise_turns_gravity_by_its_angle():
     assert np.arccos(-down[2]) == pytest.approx(0.02, rel=1e-3)
 
 
+def test_a_share_of_every_task_s_robots_is_the_benchmark_s_own():
+    task = np.repeat([0, 1], 4)
+    assert nominal_rows(task, 0.25).tolist() == 2 * [False, False, False, True]
+    assert nominal_rows(task, 0.5).tolist() == 2 * [False, True, False, True]
+    assert not nominal_rows(task, 0.0).any()
+    assert nominal_rows(task, 1.0).all()
+
+
+def test_sensors_of_a_nominal_row_err_in_nothing(spec):
+    task = np.array([0, 0])
+    noisy = Senses(spec, task, NoiseConfig(), [1], exact=np.array([False, True]))
+    exact = Senses(spec, task, NO_NOISE, [1])
+    qpos, qvel = np.zeros((2, 26)), np.zeros((2, 25))
+    qpos[:, 3] = 1.0
+    felt, true = noisy.observe(qpos, qvel), exact.observe(qpos, qvel)
+    assert np.array_equal(felt[1], true[1])
+    assert np.abs(felt[0] - true[0]).max() > 1e-3
+
+
 def test_every_task_keeps_rows_to_train_on_and_rows_held_out():
     task = np.repeat([0, 1], 5)
     assert held_rows(task, 0.2).tolist() == [False] * 4 + [True] + [False] * 4 + [True]
@@ -115,7 +134,7 @@ def test_every_task_keeps_rows_to_train_on_and_rows_held_out():
 
 def test_a_step_lasts_into_the_next_unless_its_episode_or_the_round_ended(teacher, spec):
     """Oracle: an episode's first frames are all the same frame, the next step's are not."""
-    config = dataclasses.replace(CONFIG, noise=NO_NOISE, steps=12, episode_steps=5)
+    config = dataclasses.replace(CONFIG, noise=NO_NOISE, steps=12, episode_steps=(5,))
     chunk = collect(teacher, spec, zeros, config, BEST, number=1, seed=0)
     newest = chunk.observation.reshape(12, chunk.rows, -1)[:, :, :9].reshape(12, chunk.rows, 3, 3)
     first = (newest[:, :, 0] == newest[:, :, 2]).all(-1)

@@ -170,6 +170,16 @@ def test_by_default_nothing_is_changed_and_nothing_drawn():
     assert not MODERATE.disturbs_senses
 
 
+def test_a_spared_row_is_the_benchmark_s_own_robot_among_changed_ones():
+    ranges, spared = Randomization(**EVERYTHING), np.array([False, True, False, True])
+    mixed = play(H1Env(STAND, seed=[1, 2, 3, 4], randomize=ranges, nominal=spared))[0]
+    plain = play(H1Env(STAND, seed=[1, 2, 3, 4]))[0]
+    np.testing.assert_array_equal(mixed[:, spared], plain[:, spared])
+    assert not np.array_equal(mixed[:, ~spared], plain[:, ~spared])
+    with pytest.raises(ValueError, match=r"nominal has shape \(3,\), expected \(4,\)"):
+        H1Env(STAND, seed=0, nominal=np.zeros(3, bool))
+
+
 def test_a_seed_repeats_itself_with_everything_on_alone_and_among_others():
     ranges = Randomization(**EVERYTHING)
     together, again = (play(H1Env(STAND, seed=[1, 2, 3, 4], randomize=ranges)) for _ in range(2))
