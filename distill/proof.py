@@ -75,14 +75,16 @@ def measure(
     steps: int,
     seed: int,
     both: bool = False,
+    world: Callable[..., H1Env] = H1Env,
 ) -> dict[str, dict[str, Any]]:
     """Return figures by task, over `episodes` episodes of at most `steps` control steps each.
 
     both: go on after falls, for EZ-M's protocol too (`ezm` in the result); else it is left out.
+    world: what makes the robots, of H1Env's arguments; other drives may be behind it.
     """
     names = [name for name in tasks for _ in range(episodes)]
     index = np.repeat(np.arange(len(tasks)), episodes)
-    env = H1Env(
+    env = world(
         names, seed=seed, action_map=action_map, max_steps=steps,
         delay_substeps=condition.delay_substeps, randomize=condition.randomize,
     )  # fmt: skip
@@ -170,6 +172,7 @@ def push_curve(
     condition: Condition = CLEAN,
     episodes: int,
     seed: int,
+    world: Callable[..., H1Env] = H1Env,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return per task, for each size, how many of the robots still up survive one push.
 
@@ -180,7 +183,7 @@ def push_curve(
     names = [name for name in tasks for _ in range(each)]
     index = np.repeat(np.arange(len(tasks)), each)
     size = np.tile(np.repeat(np.asarray(sizes, float), episodes), len(tasks))
-    env = H1Env(
+    env = world(
         names, seed=seed, action_map=action_map, max_steps=PUSH_AT + PUSH_WATCH,
         delay_substeps=condition.delay_substeps, randomize=condition.randomize,
     )  # fmt: skip
