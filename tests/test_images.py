@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import parse
+from runtime.policy import load_policy
 from runtime.processes import RobotProcess
 from runtime.server import base_config
 
@@ -285,8 +286,69 @@ def test_preparing_a_policy_tells_its_tasks_and_its_time():
     done = python("-m", "runtime.prepare", "policy=models/h1/policy.onnx", "calls=20")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.strip().splitlines()[-1])
-    assert report["tasks"] == ["stand", "walk"]
+    assert report["tasks"] == list(load_policy("models/h1/policy.onnx").spec.tasks)
     assert 0.0 < report["infer_us_p50"] <= report["infer_us_p99"]
     refused = python("-m", "runtime.prepare", "policy=models/none.onnx")
     assert refused.returncode == 2
     assert "models/none.onnx does not exist" in refused.stderr
+
+
+def test_the_cuda_runtime_comes_along_and_a_broken_link_stops_the_build(tmp_path):
+    root, target = tmp_path / "root", tmp_path / "target"
+    libraries, cuda = root / "usr/lib/x86_64-linux-gnu", root / "usr/local/cuda-13.2/targets/x/lib"
+    package = root / "usr/lib/python3.12/dist-packages/tensorrt"
+    for folder in (libraries, cuda, package):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    resource = "libnvinfer_builder_resource_sm110.so.10.16.2"
+    for name in ("libnvinfer.so.10", "libnvonnxparser.so.10", resource):
+        (libraries / name).write_text(name)
+    (cuda / "libcudart.so.13").write_text("cudart")
+    assert "no CUDA runtime" not in collect(root, target)
+    assert {resource, "libcudart.so.13"} <= {path.name for path in (target / "lib").iterdir()}
+    (libraries / "libnvinfer.so").symlink_to("libnvinfer.so.9")
+    script = ROOT / "docker" / "install" / "tensorrt.sh"
+    words = [str(script), str(root), str(tmp_path / "other")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "libnvinfer.so -> libnvinfer.so.9 leads nowhere" in done.stderr
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["user.sh"], "expected NAME UID, got '' ''"),
+        (["user.sh", "Robot!", "10001"], "expected NAME UID, got 'Robot!'"),
+        (["user.sh", "robot", "0"], "uid 0 is root's"),
+        (["ezm.sh", ".", "x"], "expected SRC PREFIX EXTRAS, got 2 words"),
+        (["ezm.sh", "docs", "nowhere/else", "sim"], "docs is no checkout of ezm"),
+        (["ezm.sh", ".", "{tmp}/ezm", "sim"], "no /opt/ros/nautilus/setup.bash"),
+    ],
+)
+def test_install_steps_refuse_with_what_was_given(words, says, tmp_path):
+    name, *rest = (word.replace("{tmp}", str(tmp_path)) for word in words)
+    done = subprocess.run(
+        [str(ROOT / "docker" / "install" / name), *rest],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "ROS_PREFIX"} | {"ROS_DISTRO": "nautilus"},
+    )
+    assert done.returncode == 1
+    assert f"{name}: " in done.stderr and says in done.stderr
+    assert not (ROOT / "nowhere").exists()
+
+
+def test_git_keeps_every_script_and_everything_the_dockerfile_copies():
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode != 0:
+        pytest.skip("NOT TESTED HERE: no git, or no checkout")
+    kept = set(listed.stdout.splitlines())
+    for path in SCRIPTS:
+        assert str(path.relative_to(ROOT)) in kept, "an ignore rule once swallowed docker/install"
+    for name, words in (pair for stage in stages().values() for pair in stage):
+        if name != "COPY" or words.startswith("--from="):
+            continue
+        for source in words.split()[:-1]:
+            assert any(name == source or name.startswith(f"{source}/") for name in kept), source
