@@ -92,6 +92,11 @@ def _random_pose(row: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.where(random.random(row.size) < 0.5, h1.JOINT_LOWER, h1.JOINT_UPPER)
 
 
+def _whole_torque(row: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """All a drive has, to a random side each time: what the gains add is too much on one of them."""
+    return h1.TORQUE_LIMIT * random.choice([-1.0, 1.0], row.size)
+
+
 def _state(**changes: object) -> Sense:
     """Change what a state says; callables get what it said."""
 
@@ -143,7 +148,7 @@ POLICY_FAULTS = (
     Fault("damping NaN", altered(_with(damping=_one(math.nan))), DAMP, TARGETS, "finite"),
     Fault("stiffness zero", altered(_with(stiffness=_times(0.0))), EITHER),
     Fault("1000 N m ahead", altered(_with(torque=_one(1e3))), DAMP, TARGETS, "gains"),
-    Fault("30 N m ahead", altered(_with(torque=lambda row, _: row + 13.0)), EITHER, 0.0, "torque"),
+    Fault("whole torque ahead", altered(_with(torque=_whole_torque)), EITHER, 0.0, "torque"),
     Fault("1000 rad/s wanted", altered(_with(velocity=_one(1e3))), DAMP, TARGETS, "gains"),
     Fault("sender's clock jumps", attacks.clock_jumps, SAME),
 )

@@ -1,4 +1,4 @@
-"""pip's colcon builds the package, and what it installs is found: node, launch files, parameters."""
+"""pip's colcon builds the package; what it installs is found: node, launch files, parameters."""
 
 from __future__ import annotations
 

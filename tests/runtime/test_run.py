@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -35,15 +36,14 @@ KEYS = {
 }
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "runtime" / "run.py"), *words]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True, cwd=ROOT, env=os.environ | environment)
 
 
-def run(*words: str) -> tuple[int, str, str]:
-    process = start(*words)
+def run(*words: str, **environment: str) -> tuple[int, str, str]:
+    process = start(*words, **environment)
     out, err = process.communicate(timeout=90)
     return process.returncode, out, err
 
@@ -107,7 +107,7 @@ def test_bad_input_ends_with_code_2_and_a_sentence(make_policy, words, says):
     ("words", "says"),
     [
         (["robot=cow"], "robot 'cow' unknown"),
-        (["robot=unitree"], "CycloneDDS"),
+        (["robot=unitree", "server=interface=nowhere0"], "CycloneDDS"),  # there or not
         (["server=guard.rate_limti=3"], "did you mean 'rate_limit'"),
         (["server=endpoint=tcp://0.0.0.0:7400"], "refusing to bind without keys"),
     ],
@@ -117,6 +117,25 @@ def test_a_robot_process_that_cannot_start_says_why(make_policy, words, says):
     assert code == 1
     assert says in err
     assert "Traceback" not in err
+
+
+def test_without_cyclonedds_a_real_robot_is_refused_with_the_way_to_get_it(make_policy, tmp_path):
+    """On every machine: a binding that cannot be imported stands before the installed one."""
+    (tmp_path / "cyclonedds").mkdir()
+    (tmp_path / "cyclonedds" / "__init__.py").write_text("raise ImportError('none here')")
+    code, _, err = run(f"policy={make_policy()}", "robot=unitree", PYTHONPATH=str(tmp_path))
+    assert code == 1
+    assert "robot=unitree needs CycloneDDS 0.10: none here; tools/make_cyclonedds.sh" in err
+    assert "Traceback" not in err
+
+
+def test_with_cyclonedds_a_network_without_a_robot_is_told_so(make_policy):
+    if importlib.util.find_spec("cyclonedds") is None:
+        pytest.skip("needs CycloneDDS 0.10 (tools/make_cyclonedds.sh .venv)")
+    quiet = "server=interface=lo,domain=191"  # nobody's
+    code, _, err = run(f"policy={make_policy()}", "robot=unitree", quiet)
+    assert code == 1
+    assert "no whole rt/lowstate within 5 s" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
