@@ -51,6 +51,7 @@ class DemonstratorConfig:
     mirrored: bool = True
     gentle_after: int = 0  # updates; from then on what follows applies:
     speed_penalty: float = 0.0  # times mean(max(0, |joint velocity| / limit - 0.8)^2), per step
+    power_penalty: float = 0.0  # times the joints' absolute mechanical power, kW, per step
     smooth: float = 0.0  # weight of |action(s) - action(s')|^2 of the mean policy, see SacConfig
     capacity: int = 600_000  # transitions
     random_steps: int = 6000  # first, of all tasks together
@@ -78,6 +79,7 @@ PRESETS = {
         preset="h1_gentle",
         gentle_after=60_000,  # from the start it learns next to nothing: docs/training_log.md
         speed_penalty=3.0,
+        power_penalty=0.2,  # walking at 0.5 kW costs a tenth of what it earns
         smooth=0.2,
         evaluate_every=10_000,
         randomization=Randomization(

@@ -108,10 +108,12 @@ class Demonstrator:
         env.close()
 
     def _judge(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """Return what every task gives for this step, [E, T], and the cost of its speed, [E]."""
+        """Return what every task gives for this step, [E, T], and what a gentle run pays, [E]."""
         rewards = np.stack([entry.reward(readings)[0] for entry in self.tasks], axis=1)
-        speed = np.abs(readings.qvel[:, 6:]) / h1.VELOCITY_LIMIT
-        return rewards, (np.maximum(speed - SPEED_ALLOWED, 0.0) ** 2).mean(axis=1)
+        speed = np.abs(readings.qvel[:, 6:25])
+        fast = (np.maximum(speed / h1.VELOCITY_LIMIT - SPEED_ALLOWED, 0.0) ** 2).mean(axis=1)
+        power = np.abs(readings.torque * speed).sum(axis=1) / 1000.0
+        return rewards, self.config.speed_penalty * fast + self.config.power_penalty * power
 
     def _act(self, now: np.ndarray) -> np.ndarray:
         if self.steps < self.config.random_steps:
@@ -125,7 +127,7 @@ class Demonstrator:
         gentle = self.sac.updates >= config.gentle_after
         batch = self.replay.sample(
             config.batch, config.steps, config.discount, config.own_share, self.rng,
-            config.speed_penalty if gentle else 0.0,
+            1.0 if gentle else 0.0,
         )  # fmt: skip
         if config.mirrored:
             batch = mirrored(batch, self.rng)
