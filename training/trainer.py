@@ -83,6 +83,7 @@ class Trainer:
         parallel.begin_equal(self.learner.average, self.learner.updates)
         self.metrics = MetricsFile(self.run_folder / "metrics.jsonl", self.learner.updates)
         self.averages = Averages()
+        self.began = time.monotonic(), self.learner.updates
 
     def _resume(self) -> None:
         self.run_folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the configured number of updates."""
         started = time.monotonic()
-        self.began = started, self.learner.updates
+        self.began = started, self.learner.updates  # the pace counts from here
         config = self.config
         while self.learner.updates < config.updates:
             self._run_segment(min(self.learner.updates + config.segment, config.updates))
