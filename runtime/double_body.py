@@ -26,7 +26,7 @@ LOST = ("keep", "damp", "limp")
 class BodyConfig:
     """What the double's drives, sensors and cables are like."""
 
-    seed: int = 0
+    seed: int = 0  # of noise and losses
     state_latency: float = 0.0  # s, from the sensors to the network
     command_latency: float = 0.0  # s, from the network to the drives
     state_loss: float = 0.0  # probability that a state is never sent

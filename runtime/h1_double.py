@@ -36,8 +36,8 @@ DT = h1.PHYSICS_DT
 class DoubleConfig:
     """Where the double lives and what it is like."""
 
-    interface: str = "lo"
-    domain: int = 1
+    interface: str = "lo"  # network interface that the bridge is on
+    domain: int = 1  # DDS domain; a robot is on 0
     motion: str = "ai"  # the motion program that is active at the start; empty: none
     hanging: bool = True  # else it is let go at once
     duration: float = 0.0  # s, then it ends; 0: never

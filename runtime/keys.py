@@ -27,7 +27,7 @@ class KeyFileError(RuntimeError):
 class KeysConfig:
     """Where to put the keys."""
 
-    dir: str = "keys"
+    dir: str = "keys"  # folder of the keys
 
 
 def make(directory: Path) -> None:

@@ -47,12 +47,12 @@ class BenchConfig:
     peer: str = ""  # python of an environment with mctx and jax, to compare search with
     device: str = "cpu"  # of networks and search; or "cuda"
     roots: int = 0  # of what=search; 0: those of one update's re-analysis
-    task_set: str = "h1_small"
+    task_set: str = "h1_small"  # of the environments that what=env measures
     envs: int = 24  # rows of the batched environment
     threads: int = 0  # the largest number to measure, beside 1 and 2; 0: all cores
     steps: int = 60  # batched steps per round
-    rounds: int = 5
-    seed: int = 0
+    rounds: int = 5  # of every part; the median counts
+    seed: int = 0  # of actions and networks
 
 
 def _policy(config: BenchConfig) -> np.ndarray:

@@ -19,30 +19,31 @@ import numpy as np
 
 from training import demos
 from training.checkpoint import CheckpointError
+from training.collector import PELVIS_HEIGHT
 from training.config import ConfigError, choose, describe
 from training.contenders import Contender, contenders
 from training.h1_env import H1Env
 from training.randomization import Randomization
-from training.trainer import PELVIS_HEIGHT, git_sha
+from training.trainer import git_sha
 
 
 @dataclass(frozen=True)
 class DemonstrateConfig:
     """One recording."""
 
-    preset: str = "h1"
+    preset: str = "h1"  # there is this one only
     policy: str = ""  # a path, or any other word that evaluate.py takes
     contender: str = ""  # which of several, e.g. planner or mean; empty: the first
-    tasks: tuple[str, ...] = ("stand", "walk", "run")
-    out: str = "demos.safetensors"
+    tasks: tuple[str, ...] = ("stand", "walk", "run")  # of names, not of sets
+    out: str = "demos.safetensors"  # the recording
     rows: int = 16  # environments per task
     steps: int = 3000  # per row
-    episode_steps: int = 1000
+    episode_steps: int = 1000  # the longest episode
     noise: tuple[float, float] = (0.02, 0.3)  # of the first row and of the last, evenly in the log
     fall_height: float = 0.6  # m; below it an episode ends as terminal
     action_map: str = "benchmark"  # of policies that have none of their own
-    delay_substeps: tuple[int, int] = (0, 2)
-    seed: int = 0
+    delay_substeps: tuple[int, int] = (0, 2)  # 2 ms each, by which actions come late
+    seed: int = 0  # of starts, noise and robots
     randomization: Randomization = field(default_factory=Randomization)
 
 

@@ -53,9 +53,9 @@ MARKS = (5, 10, 20, 50, 75, 100)  # control steps at which the drift is printed
 class ParityConfig:
     """What to compare with, and where to draw the trajectories."""
 
-    golden: str = ""
+    golden: str = ""  # an .npz of recorded HumanoidBench trajectories
     tasks: tuple[str, ...] = ()  # default: all that the file holds
-    plot: str = ""
+    plot: str = ""  # write the trajectories to this image
 
 
 def read(path: str | Path) -> dict[str, Arrays]:

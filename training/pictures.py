@@ -30,10 +30,10 @@ GOAL = (0.7, 0.5, 1.3)  # m, an example for reach
 class PictureConfig:
     """Of what, how large, where to."""
 
-    task_set: str = "h1_all"
-    width: int = 320
-    height: int = 240
-    out: str = "docs/tasks"
+    task_set: str = "h1_all"  # the tasks to draw
+    width: int = 320  # pixels
+    height: int = 240  # pixels
+    out: str = "docs/tasks"  # folder of the images
 
 
 def render(name: str, width: int, height: int) -> np.ndarray:

@@ -74,7 +74,23 @@ def test_the_table_has_a_line_for_every_leaf():
 
 def configurations() -> dict[str, object]:
     """Return what each door lists with --help."""
-    from runtime import bench, health, live, prepare, record, server, session
+    from runtime import (
+        bench,
+        compare,
+        h1_double,
+        health,
+        keys,
+        listen,
+        live,
+        prepare,
+        record,
+        recorder,
+        replay,
+        server,
+        session,
+    )
+    from runtime.faults import __main__ as campaign
+    from runtime.faults import fuzz, switches
 
     found = {
         "ezm-run": session.RunConfig(),
@@ -84,15 +100,40 @@ def configurations() -> dict[str, object]:
         "record": record.RecordConfig(),
         "health": health.HealthConfig(),
         "prepare": prepare.PrepareConfig(),
+        "viewer": listen.ListenConfig(),
+        "recorder": recorder.RecorderConfig(),
+        "replay": replay.ReplayConfig(),
+        "compare": compare.CompareConfig(),
+        "keys": keys.KeysConfig(),
+        "double": h1_double.DoubleConfig(),
+        "faults": campaign.CampaignConfig(),
+        "fuzz": fuzz.FuzzConfig(),
+        "switches": switches.SwitchConfig(),
     }
     pytest.importorskip("omegaconf", reason="the trainer's extra is not installed")
     import distill.config
+    import distill.study
+    import training.bench
+    import training.demonstrate
     import training.evaluate
+    import training.language
+    import training.parity
+    import training.pictures
     import training.presets
+    import training.study
 
     found["ezm-train"] = training.presets.PRESETS["h1_small"]
     found["ezm-distill"] = distill.config.PRESETS["h1"]
     found["evaluate"] = training.evaluate.EvaluateConfig()
+    found |= {
+        "bench of training": training.bench.BenchConfig(),
+        "demonstrate": training.demonstrate.DemonstrateConfig(),
+        "language": training.language.LanguageConfig(),
+        "parity": training.parity.ParityConfig(),
+        "pictures": training.pictures.PictureConfig(),
+        "study": training.study.StudyConfig(),
+        "study of distill": distill.study.StudyConfig(),
+    }
     return found
 
 
