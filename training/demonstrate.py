@@ -3,8 +3,9 @@
     python training/demonstrate.py policy=runs/demonstrator/best.safetensors tasks=[walk] out=demos.safetensors
     python training/demonstrate.py --help            every key, its default and type
 
-The label of a frame is what the policy meant to do, without the exploration noise that was executed:
-the rows of a task carry different amounts of it, so the recording shows how to recover.
+A demonstrator's run folder gives every task the checkpoint that was best at it. The label of a
+frame is what the policy meant to do, without the exploration noise that was executed: the rows of a
+task carry different amounts of it, so the recording shows how to recover.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from training.checkpoint import CheckpointError
 from training.collector import PELVIS_HEIGHT
 from training.config import ConfigError, choose, describe
 from training.contenders import Contender, contenders
+from training.demonstrator import best_checkpoint
 from training.h1_env import H1Env
 from training.randomization import Randomization
 from training.trainer import git_sha
@@ -32,7 +34,7 @@ class DemonstrateConfig:
     """One recording."""
 
     preset: str = "h1"  # there is this one only
-    policy: str = ""  # a path, or any other word that evaluate.py takes
+    policy: str = ""  # a path, any other word of evaluate.py, or a demonstrator's run folder
     contender: str = ""  # which of several, e.g. planner or mean; empty: the first
     tasks: tuple[str, ...] = ("stand", "walk", "run")  # of names, not of sets
     out: str = "demos.safetensors"  # the recording
@@ -84,6 +86,28 @@ def record(who: Contender, task: str, config: DemonstrateConfig) -> dict[str, np
     }
 
 
+def performer(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
+    """Return who shows a task, and the name of the file that it is from.
+
+    Raises:
+        ConfigError: nobody was named, or nobody there knows the task.
+    """
+    if not config.policy:
+        raise ConfigError("policy= says whose episodes to record: a path or a word")
+    source = config.policy
+    folder = Path(source)
+    if folder.is_dir() and any(folder.glob("actor_*.safetensors")):
+        source = str(best_checkpoint(folder, name))
+    found = contenders(source, config.action_map)
+    named = [who for who in found if config.contender in ("", who.name)]
+    if not named:
+        raise ConfigError(f"contender={config.contender!r}; there are {[w.name for w in found]}")
+    who = named[0]
+    if who.tasks and name not in who.tasks:
+        raise ConfigError(f"{source} does not know {name!r}; it knows {who.tasks}")
+    return who, Path(source).name
+
+
 def main() -> int:
     words = sys.argv[1:]
     wants_help = any(word in ("-h", "--help") for word in words)
@@ -93,25 +117,14 @@ def main() -> int:
         if wants_help:
             print(__doc__, *describe(config), sep="\n")
             return 0
-        if not config.policy:
-            raise ConfigError("policy= says whose episodes to record: a path or a word")
-        found = contenders(config.policy, config.action_map)
-        named = [who for who in found if config.contender in ("", who.name)]
-        if not named:
-            raise ConfigError(
-                f"contender={config.contender!r}; there are {[w.name for w in found]}"
-            )
-        who = named[0]
-        missing = [name for name in config.tasks if who.tasks and name not in who.tasks]
-        if missing:
-            raise ConfigError(f"{config.policy} does not know {missing}; it knows {who.tasks}")
+        performers = {name: performer(config, name) for name in config.tasks}
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     episodes, summary = {}, {}
     for name in config.tasks:
         began = time.monotonic()
-        episodes[name] = parts = record(who, name, config)
+        episodes[name] = parts = record(performers[name][0], name, config)
         count = int(parts["last"].sum())
         summary[name] = {
             "transitions": int((~parts["last"]).sum()),
@@ -120,8 +133,13 @@ def main() -> int:
             "return": round(float(parts["reward"].sum()) / count, 1),
         }
         print(f"{name}: {summary[name]} in {time.monotonic() - began:.0f} s", flush=True)
-    facts = {"action_map": who.action_map, "policy": Path(config.policy).name, "git": git_sha(),
-             "seed": str(config.seed)}  # fmt: skip
+    who = {name: (found.action_map, source) for name, (found, source) in performers.items()}
+    facts = {
+        "action_map": next(iter(who.values()))[0],
+        "policy": " ".join(f"{name}: {source}" for name, (_, source) in who.items()),
+        "git": git_sha(),
+        "seed": str(config.seed),
+    }
     demos.write(Path(config.out), episodes, facts)
     print(json.dumps({"out": config.out, **summary}))
     return 0

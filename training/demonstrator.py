@@ -115,6 +115,24 @@ def load(path: str | Path) -> tuple[Sac, DemonstratorConfig]:
     return sac, config
 
 
+def best_checkpoint(folder: Path, name: str) -> Path:
+    """Return the saved policy of a run's folder with the highest evaluated return on one task.
+
+    Raises:
+        ConfigError: the folder holds none, or none that knows the task.
+    """
+    returns: dict[Path, float] = {}
+    for path in sorted(folder.glob("actor_*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            returns[path] = json.loads(file.metadata()["returns"]).get(name, -np.inf)
+    if not returns:
+        raise ConfigError(f"{folder} holds no actor_*.safetensors of training/demonstrator.py")
+    best = max(returns, key=lambda path: returns[path])
+    if returns[best] == -np.inf:
+        raise ConfigError(f"no checkpoint in {folder} was evaluated on {name!r}")
+    return best
+
+
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 

@@ -207,6 +207,30 @@ def test_gentleness_begins_at_its_update(tmp_path, monkeypatch):
     assert [entry is None for entry in different] == [True, False]
 
 
+def test_every_task_is_shown_by_the_checkpoint_that_was_best_at_it(tmp_path, capsys):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "run"
+    assert run_door(demonstrator, [*SAC, "updates=30", f"out={folder}"]) == 0
+    path = folder / "actor_0000030.safetensors"
+    with safe_open(path, framework="pt") as opened:
+        facts = opened.metadata()
+    for number, returns in ((30, {"stand": 9.0, "walk": 1.0}), (60, {"stand": 2.0, "walk": 3.0})):
+        told = {**facts, "returns": json.dumps(returns)}
+        save_file(load_file(path), folder / f"actor_{number:07d}.safetensors", metadata=told)
+    assert demonstrator.best_checkpoint(folder, "stand").name == "actor_0000030.safetensors"
+    out = tmp_path / "demos.safetensors"
+    words = [f"policy={folder}", "tasks=[stand,walk]", "rows=1", "steps=5", f"out={out}"]
+    assert run_door(demonstrate, words) == 0
+    with safe_open(out, framework="np") as opened:
+        said = opened.metadata()["policy"]
+    assert said == "stand: actor_0000030.safetensors walk: actor_0000060.safetensors"
+    capsys.readouterr()
+    assert run_door(demonstrate, [*words, "tasks=[run]"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
 def test_a_gentle_run_pays_for_fast_joints_and_for_power(tmp_path):
     from training.demonstrator import DemonstratorConfig
     from training.demonstrator_run import Demonstrator
