@@ -45,11 +45,12 @@ class Histogram:
         self._bins = [0] * _BINS
 
     def quantiles(self) -> Quantiles:
-        """Return p50, p95, p99, two percent exact, and the longest, in us."""
-        found, seen = [], 0
-        for place, count in enumerate(self._bins):
+        """Return p50, p95, p99, two percent exact, and the longest, in us; from any thread."""
+        bins = self._bins.copy()  # at once: the loop's thread adds meanwhile
+        found, seen, total = [], 0, sum(bins)
+        for place, count in enumerate(bins):
             seen += count
-            while len(found) < len(_SHARES) and seen >= _SHARES[len(found)] * self.count > 0:
+            while len(found) < len(_SHARES) and seen >= _SHARES[len(found)] * total > 0:
                 middle = _FIRST * math.exp((place - 0.5) / _PER_E) if place else 0.0
                 found.append(1e6 * min(middle, self.longest))
             if len(found) == len(_SHARES):
