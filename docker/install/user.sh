@@ -8,7 +8,8 @@ die() { echo "user.sh: $*" >&2; exit 1; }
 [[ $name =~ ^[a-z_][a-z0-9_-]*$ && $uid =~ ^[0-9]+$ ]] || die "expected NAME UID, got '$name' '$uid'"
 [ "$uid" != 0 ] || die "uid 0 is root's; ezm runs as an ordinary user"
 [ "$(id -u)" = 0 ] || die "needs root (sudo $0 $name $uid)"
-owner=$(getent passwd "$uid" | cut -d: -f1)
+owner=$(getent passwd "$uid" || true)
+owner=${owner%%:*}
 [ -z "$owner" ] || [ "$owner" = "$name" ] || die "uid $uid is $owner's already; choose another (UID=10001)"
 if getent passwd "$name" >/dev/null; then
     [ "$(id -u "$name")" = "$uid" ] || die "$name has uid $(id -u "$name") already, not $uid"
