@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
 from training.checkpoint import write_text
+from training.demonstrator import best_checkpoint
 
 SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
+FOLDERS = re.compile(r"(?<![^\s=\[,\"'])/(?:[^\s/=,\[\]\"']+/)+")  # of an absolute path
 HEADER = (
     "| model | date | commit | action map | task: student / planner / random (retention) | µs |\n"
     "|---|---|---|---|---|---|\n"
@@ -16,15 +23,40 @@ HEADER = (
 
 
 def ship(folder: Path, target: Path, card: dict[str, Any]) -> None:
-    """Copy what is shipped from `folder` to `target`; note it in `target`/../README.md."""
+    """Copy what is shipped from `folder` to `target`; note it in `target`/../README.md.
+
+    Folders of the machine where it was made stay there: of an absolute path its last name is kept.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for name in SHIPPED:
         part = target / f"{name}.part"
-        shutil.copyfile(folder / name, part)
+        if name.endswith(".json"):
+            part.write_text(json.dumps(portable(json.loads((folder / name).read_text())), indent=1))
+        elif name.endswith(".safetensors"):
+            copy_weights(folder / name, part)
+        else:
+            shutil.copyfile(folder / name, part)
         part.replace(target / name)
     ledger = target.parent / "README.md"
     text = ledger.read_text() if ledger.is_file() else "# Models\n"
     write_text(ledger, enter(text, target.name, row(target.name, card)))
+
+
+def portable(value: Any) -> Any:
+    """Return JSON-ready values without the folders of absolute paths."""
+    if isinstance(value, dict):
+        return {key: portable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [portable(entry) for entry in value]
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """Copy a safetensors file, its configuration made portable."""
+    with safe_open(source, framework="np") as file:
+        facts = file.metadata() or {}
+    facts = {key: FOLDERS.sub("", text) for key, text in facts.items()}
+    save_file(load_file(source), target, metadata=facts)
 
 
 def row(name: str, card: dict[str, Any]) -> str:
@@ -52,3 +84,12 @@ def enter(text: str, name: str, line: str) -> str:
     if HEADER in text:
         return text.replace(HEADER, HEADER + line)
     return f"{text}\n{HEADER}{line}"
+
+
+def ship_demonstrators(run: Path, target: Path, tasks: list[str]) -> None:
+    """Copy, for every task, the checkpoint of a demonstrator's run that was best at it."""
+    target.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        part = target / f"{task}.safetensors.part"
+        copy_weights(best_checkpoint(run, task), part)
+        part.replace(target / f"{task}.safetensors")
