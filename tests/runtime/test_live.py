@@ -20,6 +20,7 @@ from runtime import h1
 from runtime.link import Reading, RobotClient
 from runtime.live import Person
 from runtime.live_feed import as_message
+from runtime.live_server import MOST_PAGES
 from runtime.modes import Mode
 from runtime.processes import RobotProcess
 from runtime.state import Command, RobotState
@@ -179,26 +180,35 @@ def test_the_stream_carries_the_state_of_the_robot_process(view, robot):
     assert message["loop"]["alive"] is False
 
 
+def look(view: View) -> http.client.HTTPResponse | None:
+    """Return an open stream, None if the server has no place for it."""
+    link = http.client.HTTPConnection(view.host, view.port, timeout=15.0)
+    link.request("GET", "/stream")
+    answer = link.getresponse()
+    if answer.status == 200:
+        return answer  # the caller keeps it: a response that is forgotten closes its connection
+    assert answer.status == 503
+    link.close()
+    return None
+
+
 def test_more_pages_than_places_are_told_so(view):
-    streams = []  # kept: a response that is forgotten closes its connection
-    for _ in range(16):
-        link = http.client.HTTPConnection(view.host, view.port, timeout=15.0)
-        link.request("GET", "/stream")
-        streams.append(link.getresponse())
-    assert {stream.status for stream in streams} == {200}
+    streams: list[http.client.HTTPResponse] = []
+
+    def one_more() -> bool:  # places of earlier tests are free once the server has noticed
+        stream = look(view)
+        if stream is not None:
+            streams.append(stream)
+        return stream is not None
+
+    for _ in range(MOST_PAGES):
+        assert wait_until(one_more), f"{len(streams)} of {MOST_PAGES} places"
     status, said = view.ask("/stream", method="GET")
-    assert status == 503 and "16 pages" in said["said"]
+    assert status == 503 and f"{MOST_PAGES} pages" in said["said"]
     for stream in streams:
         stream.close()
-
-    def a_place_is_free() -> bool:  # once the server has noticed
-        link = http.client.HTTPConnection(view.host, view.port, timeout=15.0)
-        link.request("GET", "/stream")
-        answer = link.getresponse()
-        answer.close()
-        return answer.status == 200
-
-    assert wait_until(a_place_is_free)
+    assert wait_until(one_more)
+    streams[-1].close()
 
 
 def test_anybody_may_stop_the_robot_whatever_is_in_the_body():
