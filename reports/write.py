@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reports import campaign, distillation, recording, trainings
 from reports.page import Part, write
+from runtime.cli import ConfigError, parse, usage
 
 Report = tuple[str, list[Part], dict[str, Any]]
 KINDS = (
     "a training folder (metrics.jsonl), a distillation folder (card.json), a recording (.mcap), \
 or a command's saved output whose last line is JSON"
 )
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Where the page goes; the words without '=' are what it is about."""
+
+    out: str = "report.html"  # .html: one file; .md: with its plots in a folder beside it
 
 
 def make(sources: Sequence[Path]) -> Report:
@@ -44,14 +53,15 @@ def _single(source: Path) -> Callable[[Path], Report]:
 def from_words(words: Sequence[str], doc: str) -> int:
     """Write the report that the words ask for; return the exit code."""
     if not words or any(word in ("-h", "--help", "help") for word in words):
-        print(doc.strip(), "", f"sources: {KINDS}", sep="\n")
-        print("out = report.html   or .md, with its plots in a folder beside it")
+        text = usage(ReportConfig(), "ezm-report SOURCE [SOURCE ...]", doc)
+        print(text, "", f"SOURCE: {KINDS}", sep="\n")
         return 0 if words else 2
     sources = [Path(word) for word in words if "=" not in word]
-    options = dict(word.split("=", 1) for word in words if "=" in word)
-    out = Path(options.pop("out", "report.html"))
-    if options:
-        return _complain(f"no key {sorted(options)}; there is out=")
+    try:
+        config = parse(ReportConfig(), [word for word in words if "=" in word])
+    except ConfigError as error:
+        return _complain(str(error))
+    out = Path(config.out)
     if out.suffix not in (".html", ".md"):
         return _complain(f"out={out}: expected a name that ends in .html or .md")
     if not sources:

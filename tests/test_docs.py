@@ -35,11 +35,12 @@ DOORS = {  # the words before the keys -> how the program is started
     "ezm-robot": ["-m", "runtime.server"],
     "ezm-view": ["-m", "runtime.live"],
     "ezm-report": ["reports/run.py"],
+    "ezm-study": ["training/study.py"],
 }
 DOOR = re.compile(
     r"python3? (?:-m (?:runtime|training|distill|ezm_runtime)(?:\.\w+)+"
     r"|(?:training|distill|runtime)/\w+\.py)"
-    r"|\bezm-(?:train|distill|run|robot|view|report)\b"
+    r"|\bezm-(?:train|distill|run|robot|view|report|study)\b"
 )
 
 

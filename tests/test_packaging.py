@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
 TOPS = {name.partition(".")[0] for name in PACKAGES}
-COMMANDS = {"ezm-train", "ezm-distill", "ezm-run", "ezm-robot", "ezm-view", "ezm-report"}
+COMMANDS = {
+    "ezm-train",
+    "ezm-distill",
+    "ezm-run",
+    "ezm-robot",
+    "ezm-view",
+    "ezm-report",
+    "ezm-study",
+}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +96,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run_in(folder: Path, *words: str, timeout: float = 120.0) -> subprocess.CompletedProcess:
+def run_in(folder: Path, *words: str, timeout: float = 300.0) -> subprocess.CompletedProcess:
     """Run a command in `folder`, as a person would who has no checkout."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run(
@@ -124,7 +132,11 @@ def test_the_shipped_policy_stands_in_an_empty_folder(installed, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
-    [("ezm-train", "torch", "train"), ("ezm-distill", "torch", "distill")],
+    [
+        ("ezm-train", "torch", "train"),
+        ("ezm-study", "torch", "train"),
+        ("ezm-distill", "torch", "distill"),
+    ],
 )
 def test_a_missing_library_is_named_with_the_extra_that_brings_it(command, module, extra):
     target = PROJECT["scripts"][command].partition(":")[0]

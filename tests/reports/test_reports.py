@@ -220,7 +220,7 @@ def test_what_is_written_in_a_run_cannot_run_in_the_page():
         (["docs"], "expected a training folder"),
         (["models/h1", "models/h1"], "each must be a training folder"),
         (["models/h1", "out=x.pdf"], "ends in .html or .md"),
-        (["models/h1", "otu=x.html"], "there is out="),
+        (["models/h1", "otu=x.html"], "did you mean 'out'"),
         (["out=x.html"], "nothing to report on"),
     ],
 )
