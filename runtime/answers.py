@@ -23,7 +23,15 @@ Answer = tuple[bool, str]  # granted, why not
 
 
 def answer(server: RobotServer, request: Request, now: float) -> Answer:
-    """Carry out a request, or say why not."""
+    """Carry out a request, or say why not; a mistake of ours in it must not end the process."""
+    try:
+        return carry_out(server, request, now)
+    except Exception as error:  # whatever it is: the drives need their next write
+        return False, f"{request.verb.name}: {type(error).__name__}: {error}"
+
+
+def carry_out(server: RobotServer, request: Request, now: float) -> Answer:
+    """Carry out a request; return whether it was granted, and why not."""
     if request.verb is Verb.MODE and request.argument == Mode.ESTOP:
         return server.machine.request(Mode.ESTOP, now)
     if server.closing:
@@ -60,9 +68,12 @@ def _acquire(server: RobotServer, request: Request, now: float) -> Answer:
         return False, (
             f"PolicySpec version {request.argument}, this robot process knows {SPEC_VERSION}"
         )
+    again = server.link.holds(request.peer, now)
     granted, reason = server.link.lease(request, now)
     if granted:
         server.verified = request.argument == SPEC_VERSION
+        if not (again and server.verified):
+            server.machine.hand_over(now)
     return granted, reason
 
 

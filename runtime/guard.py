@@ -15,6 +15,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from runtime import h1
 from runtime.monitors import (
     MONITORS,
     Finding,
@@ -35,6 +36,7 @@ from runtime.state import JointTargets, RobotState
 
 RECORD = 256  # findings kept, with their times
 QUIET = 0.5  # s without a finding, after which the same monitor's next one is recorded anew
+MARGIN_MOST = round(0.5 * float((h1.JOINT_UPPER - h1.JOINT_LOWER).min()), 3)  # rad
 LOST_WINDOW = 50  # looks at the drives' counters (50 Hz: one second) per `lost_limit`
 
 
@@ -83,13 +85,18 @@ class GuardConfig:
     temperature: Action = Action.DAMP  # a drive hotter than temperature_limit
     battery_limit: float = 10.0  # %
     battery: Action = Action.WARN  # a charge below battery_limit
-    deadline_limit: int = 25  # late 2 ms ticks, one after the other
-    deadline: Action = Action.DAMP  # late ticks beyond deadline_limit
+    deadline_limit: int = 25  # 2 ms deadlines missed one after the other, in one stall or in many
+    deadline: Action = Action.DAMP  # missed deadlines beyond deadline_limit
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not isinstance(value, Action) and not (value >= 0.0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a number of at least 0, got {value}")
+        if self.position_margin > MARGIN_MOST:  # a wider one would leave the range at its other end
+            raise ValueError(
+                f"position_margin must be at most {MARGIN_MOST:g} rad, half the narrowest range, "
+                f"got {self.position_margin}"
+            )
 
     @classmethod
     def simulated(cls) -> GuardConfig:
@@ -173,13 +180,13 @@ class Guard:
         health: Health | None = None,
         misses: int = 0,
     ) -> Action:
-        """Judge the ages, the state, the drives' health, and the late ticks in a row.
+        """Judge the ages, the state, the drives' health, and the deadlines missed in a row.
 
         target_age: s since the commander's targets came (None: none needed in this mode).
         health: None if there is nothing new about it.
         """
         config = self.config
-        if target_age is not None and target_age > config.target_hold:
+        if target_age is not None and not target_age <= config.target_hold:
             self._judge_targets(target_age)
         if not state_age <= config.state_limit:
             self._note(Finding("state_age", state_age, config.state_limit), config.state_age)

@@ -7,6 +7,7 @@ Knows no robot, no wire and no policy: time, a verdict and a few facts come in, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -52,6 +53,12 @@ class ModeConfig:
     entry_distance: float = 0.8  # rad, first target to measured pose; models/h1 asks for 0.76
     entry_timeout: float = 2.0  # s, waiting for targets that may enter POLICY
     fall_pause: float = 0.6  # s, damping after a fall, before the reset
+
+    def __post_init__(self) -> None:
+        """Refuse times and distances that are none: a phase that is NaN would be a pose."""
+        for name, value in vars(self).items():
+            if not (value >= 0.0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a number of at least 0, got {value}")
 
     @classmethod
     def simulated(cls) -> ModeConfig:
@@ -121,6 +128,12 @@ class ModeMachine:
         if self.mode is not Mode.ESTOP:
             self._enter(Mode.DAMPING, now, reason)
 
+    def hand_over(self, now: float) -> None:
+        """Let nothing go on that the last commander asked for; a pose that is held stays held."""
+        if self.mode is Mode.POLICY:
+            self.stop(now, "another commander")
+        self.goal, self._fell = self.mode, False
+
     def _walk(self, now: float, ready: bool) -> None:
         config, age = self.config, now - self.since
         if self.mode is Mode.ZERO_TORQUE and self.goal > Mode.ZERO_TORQUE:
@@ -181,7 +194,8 @@ class Setpoints:
         self._from = np.array(state.joint_position)
         if mode is Mode.HOLD:
             came = self._mode is Mode.POLICY and self._last is not None
-            self._held = self._last.position.copy() if came and self._last else h1.DEFAULT_POSE
+            pose = self._last.position if came and self._last else h1.DEFAULT_POSE
+            self._held = np.clip(pose, h1.JOINT_LOWER, h1.JOINT_UPPER)
         self._mode = mode
 
     def _ramp(self, age: float) -> JointTargets:

@@ -97,7 +97,7 @@ def check_temperature(temperature: np.ndarray, limit: float) -> Finding | None:
     """Find a drive [19] hotter than `limit` degC."""
     worst = int(temperature.argmax())
     hot = float(temperature[worst])
-    return Finding("temperature", hot, limit, worst) if hot > limit else None
+    return None if hot <= limit else Finding("temperature", hot, limit, worst)
 
 
 def check_motors(lost: np.ndarray, before: np.ndarray, limit: int) -> Finding | None:

@@ -50,7 +50,7 @@ class RobotServer:
         self._used: JointTargets | None = None  # these, unless the guard holds older ones
         self._arrived = False  # in this tick
         self._was_fallen = False
-        self._late_run = 0  # late ticks one after the other
+        self._late_run = 0  # deadlines missed one after the other
         self._mode = Mode.ZERO_TORQUE
 
     def tick(self, now: float, ticks: int = 1, late: float = 0.0) -> None:
@@ -58,7 +58,7 @@ class RobotServer:
         clock = time.perf_counter
         begin = clock()
         self.guard.now = now
-        self._late_run = self._late_run + 1 if ticks > 1 else 0
+        self._late_run = self._late_run + ticks - 1 if ticks > 1 else 0
         self._serve(now)
         served = clock()
         state = self.robot.read()
@@ -70,6 +70,8 @@ class RobotServer:
         targets = self.setpoints.targets(mode, now - self.machine.since, state, self._used)
         if mode in STIFF:
             targets = self.guard.apply(targets, state, DT * min(ticks, MOST_TICKS))
+            if not targets.finite:  # whatever actions were chosen: never to a drive
+                targets = self._nothing_finite(state, now)
         guarded = clock()
         self.robot.write(targets, ticks)
         written = clock()
@@ -116,7 +118,7 @@ class RobotServer:
         if self.robot.alarm:
             self.machine.emergency(now, self.robot.alarm)
         fallen = self._count_fall()
-        ready = self._arrived and self._near(state)
+        ready = self._arrived and self.verified and self._near(state)
         return self.machine.update(now, verdict=verdict, ready=ready, fallen=fallen)
 
     def _near(self, state: RobotState) -> bool:
@@ -136,11 +138,18 @@ class RobotServer:
             self.robot.place()
         elif mode is Mode.POLICY:
             self.robot.release()
+            self._used = self._wanted  # never those of an earlier time in POLICY
         elif mode is Mode.HOLD and self._mode is Mode.POLICY:
             self.robot.catch()
         if mode not in STIFF:
             self.guard.forget()
         self._mode = mode
+
+    def _nothing_finite(self, state: RobotState, now: float) -> JointTargets:
+        """Latch ESTOP in the middle of a tick; return its targets, which depend on no number."""
+        self.machine.emergency(now, "targets that are not finite behind the guard")
+        self._changed(Mode.ESTOP)
+        return self.setpoints.targets(Mode.ESTOP, 0.0, state, None)
 
     def _account(self, seconds: tuple[float, ...]) -> None:
         for name, duration in zip(SERVER_STAGES, seconds, strict=True):

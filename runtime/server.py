@@ -2,8 +2,9 @@
 
     python -m runtime.server robot=mujoco endpoint=ipc:///tmp/h1 task=stand
 
-Modes and guard live here, with the writer, and outlive the policy. Ends by SIGINT or SIGTERM, or
-when the process `parent` is gone, and damps before it ends. Knows no policy and no ROS.
+Modes and guard live here, with the writer, and outlive the policy. Ends by a signal (a terminal
+that is gone sends one too), or when the process `parent` is gone, and damps before it ends. Knows
+no policy and no ROS.
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ class ServerConfig:
     motion: str = "check"  # the real robot's own motion program: check | release | ignore
     modes: ModeConfig = field(default_factory=ModeConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse an end that never comes."""
+        if not 0.0 <= self.exit_damping < math.inf:
+            raise ValueError(
+                f"exit_damping must be a time of at least 0 s, got {self.exit_damping}"
+            )
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def base_config(robot: str) -> ServerConfig:
@@ -111,6 +122,16 @@ def run(server: RobotServer, config: ServerConfig, stopping: Any) -> None:
             time.sleep(pause)
 
 
+def operate(server: RobotServer, config: ServerConfig, stopping: Any) -> None:
+    """Run; whatever comes up in it, in whatever mode, the drives are damped before it goes on."""
+    try:
+        with frozen_heap():
+            run(server, config, stopping)
+    except BaseException:
+        damp(server.robot, config.exit_damping)
+        raise
+
+
 def damp(robot: Robot, seconds: float) -> None:
     """Write damping for a while after something went wrong, whatever else happens."""
     targets = JointTargets(0, 0.0, h1.DEFAULT_POSE, np.zeros(h1.NUM_JOINTS), h1.DAMPING)
@@ -127,7 +148,7 @@ class Stopping:
     def __init__(self, parent: int) -> None:
         self.reason = ""
         self._parent = Lifeline(parent)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: Any) -> None:
@@ -143,7 +164,8 @@ class Stopping:
 def main() -> None:
     """Open robot and wire, tick until told to end."""
     words = sys.argv[1:]
-    robot_name = next((word[6:] for word in words if word.startswith("robot=")), "mujoco")
+    names = [word[6:] for word in words if word.startswith("robot=")]
+    robot_name = names[-1] if names else "mujoco"  # the one that counts
     doc = __doc__ or ""
     config = parse_or_exit(base_config(robot_name), words, "runtime.server", doc)
     if config.robot != "mujoco" and (config.modes.autostart or config.modes.auto_reset):
@@ -162,11 +184,7 @@ def main() -> None:
     server = RobotServer(robot, link, config)
     server.realtime = realtime
     try:
-        with frozen_heap():
-            run(server, config, stopping)
-    except BaseException:
-        damp(robot, config.exit_damping)
-        raise
+        operate(server, config, stopping)
     finally:
         robot.close()
         link.close()

@@ -19,6 +19,7 @@ from runtime.frames import FrameError, Kind, Verb
 from runtime.link import LinkError, addresses, is_private
 from runtime.state import JointTargets
 
+LARGEST = 4096  # bytes of a message part; what is larger ends its sender's connection
 LEASE = 1.0  # s, a commander that is silent for longer may be replaced
 
 
@@ -156,6 +157,7 @@ class RobotServerLink(CommandDesk):
         self._commands.setsockopt(zmq.RCVHWM, 64)
         for socket, address in ((self._states, state), (self._commands, command)):
             socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
             if key_dir:
                 keys.secure_server(socket, Path(key_dir))
             try:

@@ -96,6 +96,15 @@ def second_commander(rig: Rig) -> None:
     rig.knobs.extra = extra
 
 
+def successor(rig: Rig) -> None:
+    """The commander falls silent; another one takes the lease as soon as it may, and sends poses.
+
+    It never asks for a mode: what the first one wished must not carry over.
+    """
+    second_commander(rig)
+    rig.knobs.policy_every = 0
+
+
 def stranger_asks(rig: Rig) -> None:
     """Somebody without the lease asks for every mode but ESTOP, and for other limits."""
 

@@ -93,7 +93,7 @@ def _random_pose(row: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _whole_torque(row: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """All a drive has, to a random side each time: what the gains add is too much on one of them."""
+    """All that a drive has, to a random side: what the gains add is too much on half of them."""
     return h1.TORQUE_LIMIT * random.choice([-1.0, 1.0], row.size)
 
 
@@ -155,6 +155,7 @@ POLICY_FAULTS = (
 
 ROBOT_FAULTS = (
     Fault("states lost", turned(frozen=True), DAMP, STATE, "state_age"),
+    Fault("states of no time", sensed(_state(stamp=math.nan)), DAMP, 0.0, "state_age"),
     Fault("states 30 ms late", turned(delay=0.03), EITHER),
     Fault("states 150 ms late", turned(delay=0.15), DAMP, STATE, "state_age"),
     Fault("states repeat themselves", turned(repeating=True), DAMP, STATE, "state_frozen"),
@@ -186,7 +187,7 @@ ROBOT_FAULTS = (
 PROCESS_FAULTS = (
     Fault("each tick late", turned(late=2), DAMP, 0.1 + 0.05, "deadline"),
     Fault("process stalls 50 ms", attacks.stall(25), EITHER),
-    Fault("process stalls 0.4 s", attacks.stall(200), EITHER),
+    Fault("process stalls 0.4 s", attacks.stall(200), DAMP, 0.4, "deadline"),
     Fault("process asked to end", attacks.end, DAMP, lasts=0.5),
 )
 
@@ -196,6 +197,15 @@ WIRE_FAULTS = (
     Fault("rubbish besides", attacks.rubbish, SAME),
     Fault("every frame five times", attacks.duplicated, SAME),
     Fault("a second commander", attacks.second_commander, SAME),
+    Fault(
+        "a second one waits for silence",
+        attacks.successor,
+        DAMP,
+        TARGETS,
+        "target_damp",
+        lasts=2.5,
+        clears=1.3,  # its own lease
+    ),
     Fault("a stranger asks for modes", attacks.stranger_asks, SAME),
     Fault("a stranger's ESTOP", attacks.stranger_stops, STOP, latched=True),
     Fault("commander releases", attacks.released, DAMP),

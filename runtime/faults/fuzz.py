@@ -1,9 +1,10 @@
 """A million frames: `python -m runtime.faults.fuzz frames=1000000`.
 
-Mutated, truncated, random and well-formed but wild frames from the holder of the lease, a second
-one and a stranger go through the real decoding, lease and guard, and what is admitted through the
-guard's clamps, on a random state of the robot. Nothing may raise, and nothing that would be
-written may break a limit, as counted by an independent check.
+Mutated, truncated, random and well-formed but wild frames from the holder of the lease and from a
+stranger go through the real decoding, lease, answers and guard, and what is admitted through the
+guard's clamps, on a random state of the robot. Nothing may raise, no wish of a stranger's may be
+granted but ESTOP and a free lease, no limit may be loosened, and nothing that would be written may
+break one, as counted by an independent check.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime import frames, h1
+from runtime.answers import carry_out
 from runtime.cli import parse_or_exit
 from runtime.faults.checks import WriteCheck
 from runtime.faults.rig import COMMANDER, STRANGER, MemoryLink
 from runtime.frames import Kind, Verb
-from runtime.guard import Guard, GuardConfig
+from runtime.guard import Guard, GuardConfig, loosened
 from runtime.modes import Mode
+from runtime.robot_server import RobotServer
+from runtime.server import ServerConfig
 from runtime.server_link import Request
 from runtime.spec import SPEC_VERSION
 from runtime.state import JointTargets, RobotState
@@ -32,6 +36,21 @@ ROWS = (
     ("torque", h1.TORQUE_LIMIT),
     ("stiffness", h1.STIFFNESS),
     ("damping", h1.DAMPING),
+)
+WORDS = (
+    "rate_limit=nan",
+    "rate_limit=1e3",
+    "torque_factor=-1",
+    "tilt=off",
+    "position_margin=1e9",
+    "lost_limit=3.5",
+    "a.b.c=1",
+    "=",
+    "0 0 nan 1",
+    "1e999 0 0 1",
+    "1 2",
+    "walk",
+    "",
 )
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-320, 1e30, -1e30, 1e154, 1e300])
 
@@ -79,7 +98,8 @@ class Mutator:
         frame, random = self._blank[Kind.REQUEST], self.random
         frame["verb"], frame["argument"] = random.integers(12), random.integers(9)
         frame["joints"] = frames.JOINTS if random.random() < 0.9 else random.bytes(16)
-        frame["text"] = random.bytes(int(random.integers(64)))
+        wild = random.bytes(int(random.integers(64)))
+        frame["text"] = wild if random.random() < 0.5 else str(random.choice(WORDS)).encode()
         return frame.tobytes()
 
     def _other(self) -> bytes:
@@ -94,11 +114,51 @@ class Mutator:
         return bytes(damaged[:cut])
 
 
+class Lying:
+    """A robot that lies there: what a request may want of one."""
+
+    alarm, fallen, task = "", False, "stand"
+
+    def read(self) -> RobotState:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def write(self, targets: JointTargets, ticks: int = 1) -> None:
+        """Nobody writes."""
+        raise NotImplementedError
+
+    place = catch = release = close = lambda self: None
+
+
+class Answers:
+    """The robot process's answers to the requests that got through, in the mode it then is in."""
+
+    def __init__(self, link: MemoryLink, guard: Guard) -> None:
+        self.server = RobotServer(Lying(), link, ServerConfig())  # type: ignore[arg-type]
+        self.server.guard = guard
+        self.granted = 0
+
+    def see(self, request: Request, now: float) -> None:
+        """Answer a request as the process does, then start anew: in HOLD, with the usual limits."""
+        server, stranger = self.server, request.peer != COMMANDER
+        server.machine.mode, server.verified = Mode.HOLD, True
+        granted, reason = carry_out(
+            server, request, now
+        )  # not `answer`, which lets nothing through
+        self.granted += granted
+        stop = request.verb is Verb.MODE and request.argument == Mode.ESTOP
+        assert not (granted and stranger and not stop), f"granted to a stranger: {request}"
+        assert not loosened(GuardConfig(), server.guard.config), f"loosened by {request}"
+        assert granted or reason, f"refused without a reason: {request}"
+        server.guard.config = GuardConfig()
+
+
 def fuzz(config: FuzzConfig) -> dict[str, int]:
     """Send the frames; return what became of them."""
     random = np.random.default_rng(config.seed)
     mutator, link = Mutator(random), MemoryLink()
     guard, check = Guard(GuardConfig()), WriteCheck(GuardConfig())
+    answers = Answers(link, guard)
     counts = dict.fromkeys(("frames", "requests", "admitted", "rejected"), 0)
     lease = Request(COMMANDER, 1, Verb.ACQUIRE, SPEC_VERSION, "fuzz")
     state, now = _state(random), 0.0
@@ -107,21 +167,23 @@ def fuzz(config: FuzzConfig) -> dict[str, int]:
         counts["frames"] += 1
         if number % 100 == 0:
             state, now = _state(random), now + DT
-            link.lease(lease, now)
             guard.forget()
             check.see(Mode.DAMPING, _damping(), state, DT)
             link.answers.clear()
+        link.lease(lease, now)
         peer = COMMANDER if random.random() < 0.8 else STRANGER
         message = link.accept([peer, mutator.frame()], now)
         if isinstance(message, Request):
             counts["requests"] += 1
+            answers.see(message, now)
         elif message is not None and guard.admit(message):
             counts["admitted"] += 1
             assert peer == COMMANDER, "targets of somebody without the lease"
             check.see(Mode.POLICY, guard.apply(message, state, DT), state, DT)
         elif message is not None:
             counts["rejected"] += 1
-    return counts | {"refused": link.refused, "limit_exceeded": check.exceeded}
+    counts |= {"granted": answers.granted, "refused": link.refused}
+    return counts | {"limit_exceeded": check.exceeded}
 
 
 def _state(random: np.random.Generator) -> RobotState:

@@ -1,7 +1,8 @@
 """A thousand changes of task in POLICY: `python -m runtime.faults.switches count=1000`.
 
-Each after a random time; a robot that fell is put up again. Counts writes that break a limit and
-how far the policy's target jumps from one control tick to the next at a change, and otherwise.
+Each after a random time; a robot that fell is put up again. Counts writes that break a limit, falls
+by the task that was wished when the guard damped, and how far the policy's target jumps from one
+control tick to the next at a change, and otherwise.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime.cli import parse_or_exit
+from runtime.cli import ConfigError, parse_or_exit
 from runtime.faults.rig import Rig
 from runtime.modes import Mode
-from runtime.policy import Policy, load_policy
+from runtime.policy import Policy, PolicyError, load_policy
+from runtime.spec import SpecError
 from runtime.state import Command, JointTargets
 
 
@@ -24,7 +26,9 @@ class SwitchConfig:
     """What to switch between, and how often."""
 
     policy: str = "models/h1/policy.onnx"  # several files by commas: each brings its tasks
-    tasks: str = "stand,walk"  # POLICY is entered with the first
+    tasks: str = (
+        ""  # by commas; empty: all that the policies know. POLICY is entered with the first
+    )
     count: int = 1000  # changes of task in POLICY
     seed: int = 0  # of noise, times and tasks
     shortest: float = 0.06  # s between two changes, at least
@@ -50,8 +54,10 @@ class Jumps:
 
 def switch(config: SwitchConfig, policies: list[Policy]) -> dict[str, object]:
     """Run until `count` changes of task; return what was seen."""
-    rig = Rig(policies, config.seed)
-    tasks, jumps, falls = config.tasks.split(","), Jumps(), 0
+    rig, jumps = Rig(policies, config.seed), Jumps()
+    tasks = tasks_of(config, policies)
+    seconds, falls = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0)
+    causes: dict[str, int] = {}
 
     def watched(targets: JointTargets) -> list[bytes]:
         jumps.see(targets, rig.ticker.command.task)
@@ -60,24 +66,45 @@ def switch(config: SwitchConfig, policies: list[Policy]) -> dict[str, object]:
     rig.knobs.alter = watched
     while rig.ticker.switches < config.count:
         if rig.mode is not Mode.POLICY:
-            falls += bool(rig.modes) and rig.ticker.switches > 0
             rig.robot.place()
             rig.ticker.command = Command(tasks[0])
             if not rig.to_policy():
                 raise RuntimeError(f"POLICY not reached: {rig.server.machine.reason}")
             jumps.before = None
+        now, seen = str(rig.ticker.command.task), rig.now
         rig.run(rig.random.uniform(config.shortest, config.longest))
-        others = [task for task in tasks if task != rig.ticker.command.task]
-        rig.ticker.command = Command(str(rig.random.choice(others)))
+        if rig.mode is Mode.POLICY:
+            seconds[now] += rig.now - seen
+            others = [task for task in tasks if task != now]
+            rig.ticker.command = Command(str(rig.random.choice(others)))
+        else:
+            left, mode = rig.modes[-1]
+            seconds[now] += left - seen
+            falls[now] += 1
+            finding = rig.server.guard.last
+            cause = f"{mode.name}: {finding.monitor if finding else rig.server.machine.reason}"
+            causes[cause] = causes.get(cause, 0) + 1
     return {
         "switches": rig.ticker.switches,
         "seconds": round(rig.now - 100.0, 1),
         "writes": rig.check.writes,
         "limit_exceeded": rig.check.exceeded,
-        "damped": falls,
+        "falls": falls,
+        "seconds_in_policy": {task: round(value, 1) for task, value in seconds.items()},
+        "causes": causes,
         "step_at_switch_rad": _quantiles(jumps.switched),
         "step_otherwise_rad": _quantiles(jumps.steady),
     }
+
+
+def tasks_of(config: SwitchConfig, policies: list[Policy]) -> list[str]:
+    """Return the tasks to switch between; raise ConfigError for fewer than two, or unknown ones."""
+    known = list(dict.fromkeys(task for policy in policies for task in policy.spec.tasks))
+    tasks = config.tasks.split(",") if config.tasks else known
+    unknown = [task for task in tasks if task not in known]
+    if unknown or len(set(tasks)) < 2:
+        raise ConfigError(f"tasks={config.tasks}: expected two or more of {known}")
+    return tasks
 
 
 def _quantiles(steps: list[float]) -> list[float]:
@@ -91,9 +118,12 @@ def main() -> None:
     config = parse_or_exit(
         SwitchConfig(), words, "python -m runtime.faults.switches", __doc__ or ""
     )
-    report = switch(config, [load_policy(path) for path in config.policy.split(",")])
+    try:
+        report = switch(config, [load_policy(path) for path in config.policy.split(",")])
+    except (ConfigError, PolicyError, SpecError) as error:
+        sys.exit(f"runtime.faults.switches: {error}")
     for name, value in report.items():
-        print(f"{name:<20}{value!s:>28}")
+        print(f"{name:<20}{value!s}")
     print(json.dumps(report))
     sys.exit(1 if report["limit_exceeded"] else 0)
 

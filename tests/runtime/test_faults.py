@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from runtime import h1
+from runtime.cli import ConfigError
 from runtime.faults import processes
 from runtime.faults.catalogue import FAULTS, POLICY_FAULTS, Fault
 from runtime.faults.checks import WriteCheck
@@ -135,6 +136,13 @@ def test_a_dozen_changes_of_task_break_no_limit(policy):
     told = switch(SwitchConfig(count=12, longest=0.3), [policy])
     assert told["switches"] == 12
     assert told["limit_exceeded"] == 0
+    assert set(told["falls"]) == set(policy.spec.tasks)
+    assert 0.0 < sum(told["seconds_in_policy"].values()) < told["seconds"]
+
+
+def test_switching_to_a_task_that_no_policy_knows_is_refused_with_the_list(policy):
+    with pytest.raises(ConfigError, match=r"expected two or more of \['stand'"):
+        switch(SwitchConfig(tasks="stand,fly"), [policy])
 
 
 @pytest.mark.parametrize("name", ["policy process SIGSTOP"])

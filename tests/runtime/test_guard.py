@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import h1
-from runtime.guard import Action, Guard, GuardConfig, loosened
+from runtime.guard import MARGIN_MOST, Action, Guard, GuardConfig, loosened
 from runtime.monitors import (
     MONITORS,
     check_finite,
@@ -292,9 +292,17 @@ def test_no_change_that_loosens_anything_is_called_tighter(data):
         after = data.draw(st.sampled_from(list(Action)))
         milder = after < before
     else:
-        after = data.draw(st.floats(0.0, 1e6))
+        most = MARGIN_MOST if name == "position_margin" else 1e6
+        after = data.draw(st.floats(0.0, most))
         milder = after < before if name in ("position_margin", "battery_limit") else after > before
     assert loosened(old, dataclasses.replace(old, **{name: after})) == ([name] if milder else [])
+
+
+def test_a_margin_that_would_leave_the_range_at_its_other_end_is_refused():
+    ends = h1.JOINT_LOWER + MARGIN_MOST, h1.JOINT_UPPER - MARGIN_MOST
+    assert (ends[0] <= ends[1]).all()
+    with pytest.raises(ValueError, match="position_margin must be at most"):
+        GuardConfig(position_margin=MARGIN_MOST + 0.01)
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])

@@ -182,6 +182,22 @@ def test_rubbish_never_raises_and_never_becomes_targets_without_a_lease(link, en
     pytest.fail("the link stopped listening")
 
 
+def test_a_message_that_is_too_large_ends_its_sender_s_connection_and_nothing_else(link, endpoint):
+    """The robot process's memory is locked: a stranger must not fill it."""
+    commander = RobotClient(endpoint, "commander")
+    assert lease_for(commander, link, 0.0) == (True, "")
+    stranger = RobotClient(endpoint, "stranger")
+    stranger._commands.send(bytes(50_000_000))
+    commander.send_targets(targets(7))
+    (message,) = received(link, 0.1)
+    assert isinstance(message, JointTargets)
+    assert message.seq == 7
+    assert received(link, 0.1) == []
+    assert link.refused == 0  # it never arrived
+    for client in (commander, stranger):
+        client.close()
+
+
 def test_a_client_shrugs_at_rubbish_states(endpoint, link):
     client = RobotClient(endpoint)
     time.sleep(0.1)

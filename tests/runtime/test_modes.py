@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -231,3 +233,10 @@ def test_hold_after_policy_keeps_the_last_targets():
     setpoints.targets(Mode.POLICY, 0.0, state, wanted)
     held = setpoints.targets(Mode.HOLD, 0.0, state, wanted)
     np.testing.assert_allclose(held.position, wanted.position)
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["ramp_time", "entry_distance", "blend_time"])
+def test_a_time_or_distance_that_is_none_is_refused_with_its_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number"):
+        ModeConfig(**{name: value})
