@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.config import TrainConfig, from_dict, to_dict
+from runtime.fields import leaves
+from training.config import ConfigError, TrainConfig, from_dict, to_dict
 from training.learner import Learner
 from training.replay import Replay
 
@@ -115,12 +116,11 @@ def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any])
     part, folder = root / f"{name}.part", root / name
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    facts = {"updates": str(learner.updates), "format": "ezm-agent-1"}
-    average = learner.average.state_dict()
-    save_agent(part / "agent.safetensors", average, learner.config, facts)
-    save_file(_learner_tensors(learner), part / "learner.safetensors")
-    replay.save(part / "replay.safetensors")
-    (part / "state.json").write_text(json.dumps(state))
+    try:
+        _write_run(part, learner, replay, state)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk gets its room back
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     write_text(root / "latest", name)
@@ -130,6 +130,15 @@ def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any])
             with contextlib.suppress(FileNotFoundError):
                 (older.parent / "learner.safetensors").unlink()
     return folder
+
+
+def _write_run(part: Path, learner: Learner, replay: Replay, state: dict[str, Any]) -> None:
+    facts = {"updates": str(learner.updates), "format": "ezm-agent-1"}
+    average = learner.average.state_dict()
+    save_agent(part / "agent.safetensors", average, learner.config, facts)
+    save_file(_learner_tensors(learner), part / "learner.safetensors")
+    replay.save(part / "replay.safetensors")
+    (part / "state.json").write_text(json.dumps(state))
 
 
 def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
@@ -142,11 +151,47 @@ def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
         return _load_run(folder, learner, replay)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise CheckpointError(
-            f"cannot resume from {folder} (it holds {there or 'nothing'}): {reason} "
+            f"cannot resume from {folder} (it holds {there or 'nothing'}): "
+            f"{_reason(error, folder, learner.config)} "
             f"(training with another configuration needs another out=)"
         ) from error
+
+
+def load_weights(path: Path, learner: Learner) -> None:
+    """Give a learner the acting weights that `path` means, see `load_agent`.
+
+    Raises:
+        CheckpointError: there are none, or they are of another architecture.
+    """
+    weights, _, _ = load_agent(path)
+    try:
+        learner.model.load_state_dict(weights)
+        learner.average.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"init={path} does not fit this run: {_reason(error, path, learner.config)}"
+        ) from error
+
+
+def _reason(error: Exception, path: Path, config: TrainConfig) -> str:
+    """Return why weights did not fit: which keys of their configuration differ, or the error."""
+    shapes = not isinstance(error, (OSError, SafetensorError))
+    with contextlib.suppress(CheckpointError, ConfigError, OSError):
+        theirs = {leaf.key: leaf.default for leaf in leaves(load_agent(path)[1])}
+        ours = {leaf.key: leaf.default for leaf in leaves(config)}
+        differ = [f"{key} is {theirs[key]} there, {ours[key]} here" for key in ours
+                  if key.startswith(_SHAPES) and theirs.get(key) != ours[key]]  # fmt: skip
+        if shapes and differ:
+            return ", ".join(differ)
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])
+
+
+# what weights and replay have their shapes from
+_SHAPES = (
+    "model.", "tasks", "suite", "language", "collect.envs_per_task", "collect.observation",
+    "replay.capacity", "targets.unroll", "targets.td_steps", "schedule.", "optim.decay",
+)  # fmt: skip
 
 
 def _load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:

@@ -162,6 +162,22 @@ class ImitationConfig:
 
 
 @dataclass(frozen=True)
+class RayConfig:
+    """Who works for engine=ray, and how often the learner meets them (training/actors.py)."""
+
+    address: str = ""  # of a running cluster, or "auto"; empty: one on this machine, for this run
+    collectors: int = 2  # actors that step the environments, each its share of the rows
+    reanalysers: int = 1  # actors that make targets; 0: the learner makes them
+    steps: int = 4  # environment steps of every row between two meetings
+    batches: int = 8  # updates between two meetings, at most
+
+    def __post_init__(self) -> None:
+        for name, least in (("collectors", 1), ("reanalysers", 0), ("steps", 1), ("batches", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"ray.{name}={getattr(self, name)} is less than {least}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
 
@@ -173,6 +189,7 @@ class TrainConfig:
     update_ratio: float = 0.2  # updates per environment step of one task (UTD), a hard constraint
     out: str = "runs/default"  # run folder; the same folder resumes
     device: str = "cpu"  # of networks and search; or "cuda", "cuda:1"
+    engine: str = "local"  # collection and re-analysis: in this process, or "ray": in actors
     precision: str = "float32"  # or "bfloat16": autocast of search and losses
     torch_threads: int = 1  # threads of one torch operation
     segment: int = 5000  # updates between checkpoints
@@ -194,6 +211,7 @@ class TrainConfig:
     collect: CollectConfig = field(default_factory=CollectConfig)
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
 
     def __post_init__(self) -> None:
         if self.search.simulations < self.proposals.count:
@@ -209,6 +227,9 @@ class TrainConfig:
             )
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}; there are cpu, cuda, cuda:0, cuda:1, …")
+        rows = len(self.tasks) * self.collect.envs_per_task
+        if self.engine == "ray" and self.ray.collectors > rows:
+            raise ConfigError(f"ray.collectors={self.ray.collectors} share {rows} environments")
         if self.evaluate_every % self.segment:
             raise ConfigError(
                 f"evaluate_every={self.evaluate_every} is no multiple of segment={self.segment}"
@@ -242,6 +263,7 @@ _CHOICES = {
     "optim.decay": ("adam", "adamw"),
     "search.counts": ("as-released", "gumbel"),
     "search.rescale": ("tree", "node"),
+    "engine": ("local", "ray"),
     "suite": ("ours", "real"),
     "precision": ("float32", "bfloat16"),
 }

@@ -197,10 +197,10 @@ class Replay:
     ) -> Batch:
         """Draw `counts` [T] windows, or floor(batch / tasks) of each, or as `task_share` says."""
         parts = []
-        if counts is None:
-            shares = np.array(self.config.task_share or [1.0] * len(self.buffers))
-            counts = np.floor(batch * shares / shares.sum() + 1e-9).astype(int)
-        for task, (buffer, count) in enumerate(zip(self.buffers, counts, strict=True)):
+        shares = np.array(self.config.task_share or [1.0] * len(self.buffers))
+        even = np.floor(batch * shares / shares.sum() + 1e-9).astype(int)
+        drawn = even if counts is None else counts
+        for task, (buffer, count) in enumerate(zip(self.buffers, drawn, strict=True)):
             row, column, weight = buffer.sample(int(count), self.config, rng)
             columns = (column[:, None] + np.arange(self.window + 1)) % buffer.columns
             rows = row[:, None]

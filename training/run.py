@@ -11,6 +11,8 @@ import sys
 
 def main() -> int:
     try:
+        from safetensors import SafetensorError
+
         from training import parallel
         from training.checkpoint import CheckpointError
         from training.config import ConfigError, describe
@@ -35,7 +37,7 @@ def main() -> int:
     except (CheckpointError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
         print(f"error: {error}; the last checkpoint is as it was", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -127,12 +127,12 @@ def test_mirrored_batches_turn_what_is_seen_and_done_together(file):
 
 def test_a_run_imitates_first_then_acts_and_keeps_a_share(file, tmp_path):
     trainer = Trainer(config(file, tmp_path / "run"))
-    trainer.rng = np.random.default_rng(0)
-    assert trainer._sample().demo.all()
+    rng = np.random.default_rng(0)
+    assert trainer.batches.sample(0, rng).demo.all()
     trainer.run()
     assert trainer.learner.updates == 40
     assert trainer.steps > 0
-    share = trainer._sample().demo.mean()
+    share = trainer.batches.sample(40, rng).demo.mean()
     assert 0.2 < share < 0.35  # share_end=0.25
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     pretraining = [row for row in rows if row.get("updates", 0) <= 20 and "steps" in row]

@@ -137,7 +137,8 @@ def test_rows_and_batches_follow_the_shares_and_their_sums_stay(toy, tmp_path, m
     batches, rows, learn = [], [], run._learn
 
     def learned():
-        batches.append(np.bincount(run._sample().task, minlength=3))
+        batch = run.batches.sample(run.learner.updates, np.random.default_rng(0))
+        batches.append(np.bincount(batch.task, minlength=3))
         rows.append(np.bincount(run.task_index, minlength=3))
         learn()
 

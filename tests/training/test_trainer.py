@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training import checkpoint
-from training import trainer as module
+from training import checkpoint, collector
+from training.collector import Collector, Duty
 from training.trainer import Trainer
 
 
@@ -162,12 +162,17 @@ def test_exploration_noise_grows_over_the_rows_of_a_task_by_its_spread(toy, tmp_
                                   noise_end=0.06)  # fmt: skip
     run = trainer(toy, dataclasses.replace(base, collect=collect))
     still = type("Result", (), {"action": torch.zeros(9, 3)})
-    monkeypatch.setattr(module, "plan", lambda *_: still)
-    run.rng, run.generator = np.random.default_rng(0), None
-    run.observation = np.zeros((9, 3), np.float32)
-    action = np.stack([run._planned_action() for _ in range(4000)])
+    monkeypatch.setattr(collector, "plan", lambda *_: still)
+    duty = Duty.of(run.config, run.task_index, 9)
+    env = toy.Env([list(toy.goals)[task] for task in duty.task], seed=0)
+    acting = Collector(run.config, run.learner.average, run.planner, duty, env,
+                       np.random.default_rng(0), torch.Generator())  # fmt: skip
+    action = np.stack([acting.planned_action(0.5) for _ in range(4000)])
     expected = np.tile([0.02, 0.06, 0.18], 3)  # 0.06 / 3, 0.06, 0.06 * 3 for each task
     assert np.allclose(action.std(axis=(0, 2)), expected, rtol=0.05)
+    parts = duty.split(2)  # shared out, every row keeps its noise
+    np.testing.assert_array_equal(np.concatenate([part.spread for part in parts]), duty.spread)
+    np.testing.assert_array_equal(np.concatenate([part.task for part in parts]), duty.task)
 
 
 def test_every_batch_holds_every_task_equally(toy, tmp_path, monkeypatch):
@@ -202,13 +207,13 @@ def test_warm_up_actions_are_uniform_within_their_scale(toy, tmp_path):
 def test_acting_uses_the_moving_average_not_the_weights_being_trained(toy, tmp_path, monkeypatch):
     run = trainer(toy, toy.tiny(tmp_path))
     used = []
-    plan = module.plan
+    plan = collector.plan
 
     def watched(model, *arguments):
         used.append(model is run.learner.average)
         return plan(model, *arguments)
 
-    monkeypatch.setattr(module, "plan", watched)
+    monkeypatch.setattr(collector, "plan", watched)
     run.run()
     assert used
     assert all(used)

@@ -1,0 +1,164 @@
+"""Acting: step the rows of an environment with the planner, and say what happened.
+
+Runs wherever there is a network: in the learner's process, or in an actor on another machine
+(`training/actors.py`). Knows no replay and no learner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from training import schedules
+from training.config import TrainConfig
+from training.evaluation import Env, MakeEnv
+from training.features import see
+from training.planner import PlannerConfig, plan
+from training.randomization import Randomization
+from training.world_model import WorldModel
+
+PELVIS_HEIGHT = 2  # column of HumanoidBench's observation, m
+
+
+@dataclass(frozen=True)
+class Duty:
+    """The rows of the environment that someone steps for a segment."""
+
+    task: np.ndarray  # [R] index of each row's task, ascending
+    spread: np.ndarray  # [R] multiple of collect.noise
+    step_limit: int  # control steps of an episode
+
+    @classmethod
+    def of(cls, config: TrainConfig, task: np.ndarray, step_limit: int) -> Duty:
+        """Return the duty of all rows; the noise of a task's rows is spread evenly in the log."""
+        spread, counts = config.collect.noise_spread, np.bincount(task)
+        rows = [np.geomspace(1 / spread, spread, count) for count in counts]
+        return cls(task, np.concatenate(rows), step_limit)
+
+    def split(self, parts: int) -> list[Duty]:
+        """Return `parts` duties of neighbouring rows, as even as can be."""
+        pairs = zip(
+            np.array_split(self.task, parts), np.array_split(self.spread, parts), strict=True
+        )
+        return [Duty(task, spread, self.step_limit) for task, spread in pairs]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of R rows."""
+
+    observation: np.ndarray  # [R, O] before the step, as the networks see it
+    action: np.ndarray  # [R, A] to be stored
+    reward: np.ndarray  # [R]
+    end: np.ndarray  # [R, O] after the step, also where the episode is over
+    terminated: np.ndarray  # [R] bool: the episode ended for good
+    done: np.ndarray  # [R] bool: it ended, for good or not
+    failed: np.ndarray  # [R] bool: because the simulation broke down
+    following: np.ndarray  # [R, O] what the next step begins with
+    ms_act: np.ndarray  # [R] of the whole step
+    ms_env: np.ndarray  # [R]
+
+
+def join(parts: Sequence[Moment]) -> Moment:
+    """Return one moment with the rows of all."""
+    names = [item.name for item in dataclasses.fields(Moment)]
+    return Moment(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+
+
+def open_env(make_env: MakeEnv, config: TrainConfig, duty: Duty, seed: int) -> Env:
+    """Return fresh environments for the rows of a duty."""
+    collect, ranges = config.collect, config.collect.randomization
+    different = {} if ranges == Randomization() else {"randomize": ranges}
+    return make_env(
+        [config.tasks[i] for i in duty.task],
+        seed=seed,
+        action_map=collect.action_map,
+        threads=collect.threads,
+        terminate=collect.terminate,
+        max_steps=duty.step_limit,
+        delay_substeps=collect.delay_substeps,
+        **different,
+    )
+
+
+class Collector:
+    """Steps the rows of a duty with the acting weights, which someone else keeps up to date."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: WorldModel,
+        planner: PlannerConfig,
+        duty: Duty,
+        env: Env,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ):
+        self.config, self.model, self.planner, self.duty, self.env = (
+            config, model, planner, duty, env,
+        )  # fmt: skip
+        self.rng, self.generator = rng, generator
+        self.observation = see(config.collect.observation, env.reset())
+
+    def step(self, random: bool, progress: float) -> Moment:
+        """One step of every row, at random or as planned; `progress` is that of the run, 0..1.
+
+        Raises:
+            FloatingPointError: no row has a finite action.
+        """
+        collect = self.config.collect
+        began = time.perf_counter()
+        action = self.random_action() if random else self.planned_action(progress)
+        acted = time.perf_counter()
+        senseless = np.logical_not(np.isfinite(action).all(axis=1))
+        if senseless.all():
+            raise FloatingPointError("no row's action is finite: the networks are broken")
+        step = self.env.step(action)
+        action = np.where(senseless[:, None], np.float32(0), action)  # as the environment does
+        if random and collect.random_stores == "planned":
+            action = self.planned_action(progress)
+        observation, rows = self.observation, len(self.duty.task)
+        end = self.observation = see(collect.observation, step.obs).copy()  # a reset may overwrite
+        low = step.obs[:, PELVIS_HEIGHT] < collect.fall_height
+        terminated = step.terminated | low if collect.fall_height else step.terminated
+        done = terminated | step.truncated
+        if done.any():
+            self.observation = see(collect.observation, self.env.reset(done))
+        stepped = time.perf_counter()
+        return Moment(
+            observation, action, step.reward, end, terminated, done,
+            np.zeros(rows, bool) if step.failed is None else step.failed, self.observation,
+            np.full(rows, 1e3 * (acted - began)), np.full(rows, 1e3 * (stepped - acted)),
+        )  # fmt: skip
+
+    def random_action(self) -> np.ndarray:
+        """Return uniform actions [R, A] within collect.random_scale."""
+        scale = self.config.collect.random_scale
+        shape = (len(self.duty.task), self.model.action_mask.shape[1])
+        return (scale * self.rng.uniform(-1.0, 1.0, shape)).astype(np.float32)
+
+    def planned_action(self, progress: float) -> np.ndarray:
+        """Return what the search chooses [R, A], with exploration noise."""
+        collect, device = self.config.collect, self.model.action_mask.device
+        result = plan(
+            self.model,
+            torch.from_numpy(self.observation).to(device),
+            torch.from_numpy(self.duty.task).to(device),
+            self.planner,
+            self.generator,
+        )
+        noise = schedules.linear(collect.noise, collect.noise_end, progress)
+        action = result.action.float().cpu().numpy()
+        if noise:
+            scale = noise * self.duty.spread[:, None]
+            action = action + scale * self.rng.standard_normal(action.shape)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()

@@ -1,0 +1,83 @@
+"""What was collected, written down: frames into the replay, returns into the metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.collector import Moment
+from training.config import TrainConfig
+from training.metrics import Averages
+from training.replay import Replay
+from training.scheduler import Scheduler
+
+
+class Episodes:
+    """The open episodes of a segment's rows."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        replay: Replay,
+        scheduler: Scheduler,
+        averages: Averages,
+        task: np.ndarray,
+        observation: np.ndarray,
+        step_limit: int,
+    ):
+        """Begin episodes of tasks [R] at observations [R, O], of `step_limit` steps at most."""
+        self.config, self.replay, self.scheduler = config, replay, scheduler
+        self.averages, self.task, self.observation = averages, task, observation
+        self.step_limit = step_limit
+        self.returns = np.zeros(len(task))
+        self.lengths = np.zeros(len(task), int)
+        self.failures = 0  # episodes that the simulation's breakdown ended
+
+    def add(self, moment: Moment, random: bool) -> None:
+        """Store one step of every row; `random`: the scheduler learns nothing from it."""
+        for task, buffer in enumerate(self.replay.buffers):
+            mine = self.task == task
+            buffer.add(moment.observation[mine], moment.action[mine], moment.reward[mine])
+        self.failures += int(moment.failed.sum())
+        self.returns += moment.reward
+        self.lengths += 1
+        self.observation = moment.end
+        if moment.done.any():
+            self._tell(moment.done, random)
+            self.cut(moment.done, moment.terminated)
+            self.observation = moment.following
+        self.averages.add(
+            {"ms_act": float(moment.ms_act.max()), "ms_env": float(moment.ms_env.max())}
+        )
+
+    def _tell(self, done: np.ndarray, random: bool) -> None:
+        for task, name in enumerate(self.config.tasks):
+            mine = done & (self.task == task)
+            for value, length in zip(self.returns[mine], self.lengths[mine], strict=True):
+                self.averages.add(
+                    {f"train_return/{name}": float(value), f"train_length/{name}": int(length)}
+                )
+                if not random:
+                    self.scheduler.observe(task, float(value) / self.step_limit)
+
+    def cut(self, rows: np.ndarray, terminated: np.ndarray) -> None:
+        """Write the final frame of the episodes of `rows` (bool) and begin new ones there."""
+        for task, buffer in enumerate(self.replay.buffers):
+            mine = np.flatnonzero(rows & (self.task == task))
+            first = np.searchsorted(self.task, task)
+            buffer.finish(mine - first, self.observation[mine], terminated[mine])
+            if self.config.replay.drop_tail:
+                block = self.config.replay.drop_tail
+                buffer.drop_tail(mine - first, self.lengths[mine], block)
+        self.returns[rows], self.lengths[rows] = 0.0, 0
+
+    def begin(self, rows: slice, observation: np.ndarray) -> None:
+        """Let the rows' environments be others from here on: their episodes are cut, not ended."""
+        mine = np.zeros(len(self.task), bool)
+        mine[rows] = True
+        self.cut(mine, np.zeros_like(mine))
+        self.observation = self.observation.copy()
+        self.observation[rows] = observation
+
+    def close(self) -> None:
+        """End all episodes as by a time limit."""
+        self.cut(np.ones(len(self.task), bool), np.zeros(len(self.task), bool))
