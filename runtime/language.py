@@ -36,6 +36,11 @@ FORBIDDEN = re.compile(
     r"\b(?:don'?t|not|never|no|stop|quit|avoid|cease|without)\s+(?:\w+\s+)?"
     r"(?:walk|run|stand|sit|crawl|jump|climb|reach|balanc|mov|go|jog|sprint|leap)\w*"
 )
+# what changes a task into another one, unless that task's own phrases say it too
+ANOTHER_WAY = re.compile(
+    r"^(?:back|backwards?|behind|side|sideways?|left|right|around|circles?|zigzag|turn|spin|rotat|"
+    r"then|until|after|before|hands?|leg|head|blind)(?:s|ing|ed|e|es)?$"
+)
 HALT = re.compile(r"^(?:emergency )?(?:stop|halt|freeze|abort|estop|e stop|shut)\b")
 
 
@@ -97,6 +102,9 @@ class PhraseBook:
         self.encoder, self.tasks = HashedNgrams(), tuple(tasks)
         pairs = [(task, phrase) for task, known in instructions.items() for phrase in known]
         self.names = {plain(name): name for name in (*instructions, *tasks)}
+        self.said = {
+            task: {w for p in known for w in words(p)} for task, known in instructions.items()
+        }
         self.owners = np.array([task for task, _ in pairs])
         self.vectors = self.encoder.encode([phrase for _, phrase in pairs])
 
@@ -122,6 +130,10 @@ class PhraseBook:
             return _refused(found, f"{phrase!r} is near no known phrase; nearest: {near}")
         if similarity - second < LEAST_MARGIN:
             return _refused(found, f"{phrase!r} may mean {near}; say it in other words")
+        other = [word for word in words(phrase) if ANOTHER_WAY.match(word)]
+        unknown = sorted(set(other) - self.said[best])
+        if unknown:
+            return _refused(found, f"{phrase!r} is near {best}, which knows nothing of {unknown}")
         return self._allowed(found)
 
     def _ranking(self, phrase: str) -> tuple[tuple[str, float], ...]:

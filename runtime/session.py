@@ -7,6 +7,7 @@ the control rate, and both ends closed properly.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import signal
@@ -25,11 +26,11 @@ from runtime.link import LinkError, Reading, RobotClient
 from runtime.listen import VIEWS, view_module
 from runtime.loop import ControlLoop, LoopStats
 from runtime.modes import Mode
-from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, load_policy
 from runtime.processes import RobotProcess
 from runtime.realtime import REST, ask_for_realtime
 from runtime.spec import SpecError
+from runtime.spoken import task_of
 from runtime.state import Command
 from runtime.tick_link import SentHistory, TickFeed
 
@@ -42,7 +43,7 @@ class RunConfig:
     """What `runtime/run.py` can be told; `server` takes words for the robot process, by commas."""
 
     policy: str = "models/h1/policy.onnx"  # an .onnx file; the default is the shipped one
-    task: str = "stand"  # one of the policy's tasks
+    task: str = "stand"  # one of the policy's tasks, or words for it: "walk straight ahead"
     robot: str = "mujoco"  # or unitree
     duration: float = 20.0  # s in POLICY
     heading: float = 0.0  # rad
@@ -69,7 +70,8 @@ def run(config: RunConfig) -> int:
         with _signals():
             view_module(config.view)
             policy = _load(config)
-            return _with_robot(config, policy)
+            task = task_of(config.task, policy.spec)
+            return _with_robot(dataclasses.replace(config, task=task), policy)
     except (PolicyError, SpecError, ConfigError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 2
@@ -83,7 +85,6 @@ def run(config: RunConfig) -> int:
 
 def _load(config: RunConfig) -> Policy:
     policy = load_policy(config.policy, engine=config.engine)
-    task_index(config.task, policy.spec)
     if config.robot != "mujoco" and policy.spec.sim_only:
         raise SpecError(f"the policy needs {list(policy.spec.sim_only)}: no robot measures that")
     return policy

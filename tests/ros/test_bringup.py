@@ -60,7 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_ends_with_the_promised_json_and_exit_code_0(policy, folder):
-    code, out, err = finish(start(f"policy={policy}", "duration=3", folder=folder))
+    words = (f"policy={policy}", "duration=3", "task=just stand there")
+    code, out, err = finish(start(*words, folder=folder))
     assert code == 0, out + err
     lines = out.strip().splitlines()
     summary = json.loads(lines[-1])
@@ -123,6 +124,7 @@ def test_a_policy_node_that_dies_is_reported_and_fails(policy, folder):
         (("duration=long",), "expected float"),
         (("policy=missing.onnx",), "missing.onnx does not exist"),
         (("task=fly",), "['stand', 'walk']"),
+        (("task=walk backwards",), "['stand', 'walk'] ('walk backwards' is near walk"),
         (("robot=g1",), "there are ['mujoco', 'unitree']"),
     ],
 )

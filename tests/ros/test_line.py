@@ -119,15 +119,28 @@ def test_estop_survives_deactivation(node, robot, watch):
     assert robot.reading().mode is Mode.ESTOP
 
 
-def test_task_changes_by_topic_and_unknown_tasks_do_not(node, robot, watch):
+def test_task_changes_by_topic_and_unknown_tasks_do_not(node, robot, watch, processes):
+    """By its name or in words; a refusal lists the tasks."""
     from std_msgs.msg import String
 
     publisher = watch.node.create_publisher(String, "/ezm_policy/task", 1)
     assert watch.spin(lambda: publisher.get_subscription_count() > 0, 10.0)
-    publisher.publish(String(data="fly"))
-    publisher.publish(String(data="walk"))
+    said = "'make me a coffee' is not one of policy 'home pose': ['stand', 'walk']"
+    assert poll(lambda: _publish(publisher, watch, "make me a coffee", said, processes), 10.0)
+    assert watch.record["task"] == "stand"
+    publisher.publish(String(data="walk forward slowly"))
     assert watch.spin(lambda: watch.record.get("task") == "walk", 5.0)
     assert poll(lambda: robot.reading().task == "walk", 2.0)
+    publisher.publish(String(data="stand"))
+    assert watch.spin(lambda: watch.record.get("task") == "stand", 5.0)
+
+
+def _publish(publisher, watch, data: str, said: str, processes) -> bool:
+    from std_msgs.msg import String
+
+    publisher.publish(String(data=data))
+    watch.spin(NEVER, 0.2)
+    return said in processes.said("node")
 
 
 def test_node_ends_by_itself_when_the_robot_process_is_gone(node, processes):

@@ -71,7 +71,7 @@ def alive(pid: int) -> bool:
 
 def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
     path = make_policy()
-    code, out, err = run(f"policy={path}", "task=walk", "duration=2")
+    code, out, err = run(f"policy={path}", "task=walk straight ahead", "duration=2")
     last = json.loads(out.strip().splitlines()[-1])
     assert (code, err) == (0, "")
     assert set(last) == KEYS
@@ -89,6 +89,7 @@ def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
         (["duration=soon"], "expected float"),
         (["policy=/nowhere/policy.onnx"], "does not exist"),
         (["task=fly"], "task 'fly' is not one of"),
+        (["task=walk backwards"], "['stand', 'walk'] ('walk backwards' is near walk"),
         (["engine=abacus"], "engine 'abacus' unknown"),
     ],
 )

@@ -5,6 +5,7 @@ Knows command lines and parameters; starts nothing and imports no ROS.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -35,7 +36,7 @@ class Options:
     """What a person may choose, the same for `ros2 launch` and for bringup."""
 
     policy: str = option("models/h1/policy.onnx", "ONNX file with its PolicySpec inside")
-    task: str = option("stand", "one of the policy's tasks")
+    task: str = option("stand", "one of the policy's tasks, or words for it")
     engine: str = option("ort", "ort | tensorrt")
     heading: float = option(0.0, "rad, world yaw wanted")
     endpoint: str = option("", "ZeroMQ address of the robot process; empty: a new ipc:// one")
@@ -208,5 +209,5 @@ def _argv(module: str, settings: dict[str, object]) -> tuple[str, ...]:
 def _yaml(value: bool | int | float | str) -> str:
     """Write a value so that ROS reads back the same type."""
     if isinstance(value, str):
-        return f'"{value}"'
+        return json.dumps(value, ensure_ascii=False)  # YAML's double quotes are JSON's
     return str(value).lower() if isinstance(value, bool) else repr(value)

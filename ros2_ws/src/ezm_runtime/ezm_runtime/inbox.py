@@ -20,8 +20,8 @@ from ezm_runtime.graph import SENSOR
 from ezm_runtime.parameters import PARAMETERS
 from ezm_runtime.wishes import Wishes
 from runtime.modes import Mode
-from runtime.observation import task_index
 from runtime.policy import SpecError
+from runtime.spoken import task_of
 
 if TYPE_CHECKING:
     from ezm_runtime.policy_node import PolicyNode
@@ -101,15 +101,17 @@ class Inbox:
             self.wishes.timeout = value
         return ""
 
-    def choose(self, task: str) -> str:
-        """Change the task; return why not, or nothing."""
-        node = self.node
+    def choose(self, said: str) -> str:
+        """Change the task to the one that was named or described; return why not, or nothing."""
+        node, task = self.node, said
         if node.policy is not None:
             try:
-                task_index(task, node.policy.spec)
+                task = task_of(said, node.policy.spec)
             except SpecError as error:
                 node.get_logger().error(str(error))
                 return str(error)
+            if task != said:
+                node.get_logger().info(f"'{said}' is taken for {task}")
         self.wishes.task = task
         self.wish(0.0)
         if node.client is not None and node.phase == "active":

@@ -51,7 +51,7 @@ class Parameter:
 PARAMETERS: dict[str, Parameter] = {
     "policy": Parameter("models/h1/policy.onnx", "ONNX file with its PolicySpec inside", True),
     "engine": Parameter("ort", "what computes the policy", True, choices=("ort", "tensorrt")),
-    "task": Parameter("stand", "one of the policy's tasks"),
+    "task": Parameter("stand", "one of the policy's tasks, or words for it: walk straight ahead"),
     "heading": Parameter(0.0, "rad, world yaw wanted", low=-math.tau, high=math.tau),
     "endpoint": Parameter("", "ZeroMQ address of the robot process", True),
     "keys": Parameter("", "folder of CURVE keys, for an endpoint that others can reach", True),

@@ -34,9 +34,9 @@ from ezm_runtime.parameters import PARAMETERS
 from runtime.link import LinkError, Reading, RobotClient
 from runtime.loop import ControlLoop, Tick
 from runtime.modes import Mode
-from runtime.observation import task_index
 from runtime.policy import Policy, PolicyError, SpecError, load_policy
 from runtime.realtime import REST, ask_for_realtime
+from runtime.spoken import phrase_book, task_of
 from runtime.tick_link import TickFeed
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -72,7 +72,8 @@ class PolicyNode(LifecycleNode):
         """Load the policy, find the robot process; refuse with a sentence."""
         try:
             self.policy = load_policy(self.get("policy"), engine=self.get("engine"))
-            task_index(self.inbox.wishes.task, self.policy.spec)
+            phrase_book(self.policy.spec.tasks)  # now, not while the loop runs
+            self.inbox.wishes.task = task_of(self.inbox.wishes.task, self.policy.spec)
             name, keys = self.get_fully_qualified_name(), self.get("keys")
             self.client = RobotClient(self.get("endpoint"), name, key_dir=keys)
             reading = self._first_reading(self.client, 5.0)

@@ -5,6 +5,7 @@ What `ros2 launch ezm_runtime h1_sim.launch.py` starts, where only the rclpy whe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -36,8 +37,8 @@ from ezm_runtime.describe import (
 from ezm_runtime.watch import ACTIVATE, CONFIGURE, Watch
 from runtime.cli import ConfigError, parse_or_exit
 from runtime.h1 import CONTROL_DT
-from runtime.observation import task_index
 from runtime.policy import PolicyError, SpecError, load_policy
+from runtime.spoken import task_of
 
 ENOUGH = 0.7  # of the nominal rate, measured over ROS, to call it a control line
 ESSENTIAL = ("robot process", "policy node")
@@ -249,15 +250,16 @@ def tail(path: Path, lines: int = 8) -> str:
     return "\n".join([f"--- {path.stem}", *text]) if text else ""
 
 
-def check(options: BringupOptions) -> None:
-    """Refuse at once what the node would refuse later."""
+def check(options: BringupOptions) -> BringupOptions:
+    """Refuse at once what the node would refuse later; return the options with the task's name."""
     try:
         if options.robot not in ROBOTS:
             raise ConfigError(f"robot '{options.robot}' unknown; there are {list(ROBOTS)}")
-        task_index(options.task, load_policy(options.policy).spec)
+        task = task_of(options.task, load_policy(options.policy).spec)
     except (ConfigError, PolicyError, SpecError) as error:
         print(f"bringup: {error}", file=sys.stderr)
         sys.exit(2)
+    return dataclasses.replace(options, task=task)
 
 
 def run(words: list[str], signals: list[int]) -> int:
@@ -266,7 +268,7 @@ def run(words: list[str], signals: list[int]) -> int:
     The last line on stdout is JSON; the code is 0 only if the control line really ran.
     """
     options = parse_or_exit(BringupOptions(), words, "bringup", __doc__ or "")
-    check(options)
+    options = check(options)
     os.environ.update(loopback_environment())
     first = 0 if options.robot == "mujoco" else ROBOT_DOMAIN + 1
     os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain(range(first, 100))))
