@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 
 class Display:
@@ -31,9 +32,11 @@ class Display:
     def __enter__(self) -> Display:
         if sys.stderr.isatty():
             together = sys.stdout.isatty()
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # of the terminal's width
             self.bar = Progress(
-                TextColumn("update"), BarColumn(None), MofNCompleteColumn(), TimeElapsedColumn(),
-                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[returns]}"),
+                TextColumn("update"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(),
+                TextColumn("{task.fields[returns]}", markup=False, table_column=rest), expand=True,
                 console=Console(stderr=True), refresh_per_second=2, speed_estimate_period=120,
                 redirect_stdout=together, redirect_stderr=together,
             )  # fmt: skip

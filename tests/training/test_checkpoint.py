@@ -1,6 +1,9 @@
 """Checkpoints are complete or not there, and say what is wrong with what was given."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from training.replay import Replay
 from training.trainer import Trainer
 
 CONFIG = PRESETS["debug"]
+ROOT = Path(__file__).parents[2]
 
 
 def fresh(updates=0):
@@ -103,8 +107,23 @@ def test_resuming_with_another_model_is_refused_with_the_remedy(run):
     import dataclasses
 
     wide = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, width=48))
-    with pytest.raises(CheckpointError, match="another out="):
+    said = r"model\.width is 32 there, 48 here \(training with .* another out="
+    with pytest.raises(CheckpointError, match=said):
         load_run(run / "checkpoints/00000040", Learner(build_model(wide), wide), fresh()[1])
+
+
+def test_starting_from_weights_of_another_architecture_names_the_keys_that_differ(run):
+    import dataclasses
+
+    model = dataclasses.replace(CONFIG.model, latent=48, value_heads=3)
+    other = dataclasses.replace(CONFIG, model=model, tasks=("stand", "walk", "run"), seed=7)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load_weights(run, Learner(build_model(other), other))
+    said = str(caught.value)
+    for part in ("init=", "model.latent is 32 there, 48 here", "model.value_heads is 5 there, 3",
+                 "tasks is [stand,walk] there, [stand,walk,run] here"):  # fmt: skip
+        assert part in said
+    assert "seed" not in said  # what changes no shape is not to blame
 
 
 def test_a_file_without_our_configuration_is_refused(tmp_path):
@@ -151,6 +170,42 @@ def test_an_interrupted_save_leaves_the_previous_checkpoint_in_force(run, monkey
     save_run(run, learner, replay, {"updates": 60, "steps": 9})  # and the next attempt works
     assert checkpoint.latest(run) == run / "checkpoints" / "00000060"
     assert not list((run / "checkpoints").glob("*.part"))
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from training.run import main
+from training import checkpoint
+
+save, limit = checkpoint.save_run, int(sys.argv.pop())
+
+def on_a_full_disk(folder, learner, *rest):
+    if learner.updates == 8:  # from here on no file can grow beyond this
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    return save(folder, learner, *rest)
+
+checkpoint.save_run = on_a_full_disk
+sys.exit(main())
+"""
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_old_checkpoint_and_no_rubbish(tmp_path):
+    """The operating system refuses the second file of the checkpoint; then there is room."""
+    words = ["preset=debug", "updates=8", "segment=4", "evaluate_every=1000", "log_every=4",
+             "update_ratio=0.1", f"out={tmp_path / 'run'}"]  # fmt: skip
+    command = [sys.executable, "-c", FULL, *words]
+    full = subprocess.run([*command, "700000"], capture_output=True, text=True, cwd=ROOT)
+    assert full.returncode == 1
+    assert "File too large" in full.stderr
+    assert "the last checkpoint is as it was" in full.stderr
+    assert "Traceback" not in full.stderr
+    folder = tmp_path / "run" / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["00000004", "latest"]
+    again = subprocess.run([*command, "100000000"], capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 0, again.stderr
+    assert "at 4 updates" in again.stdout
+    assert checkpoint.latest(tmp_path / "run") == folder / "00000008"
 
 
 def test_a_pointer_to_a_vanished_checkpoint_is_no_checkpoint(run):

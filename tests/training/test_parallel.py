@@ -1,6 +1,8 @@
 """The learner on two processes takes the steps of one."""
 
 import dataclasses
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training import parallel
+from training import checkpoint, parallel
 from training.config import ConfigError
 from training.presets import PRESETS
 
@@ -97,3 +99,60 @@ def test_without_torchrun_nothing_changes(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert parallel.begin(SMALL) is SMALL
     assert not parallel.joined()
+
+
+DOOR = """
+import os, sys
+from training.run import main
+from training.trainer import Trainer
+
+stop_at, learn = int(os.environ["STOP_AT"]), Trainer._learn
+
+def until_the_plug_is_pulled(self):
+    if self.learner.updates == stop_at:
+        raise KeyboardInterrupt
+    learn(self)
+
+Trainer._learn = until_the_plug_is_pulled
+sys.exit(main())
+"""
+WORDS = ("preset=debug", "updates=12", "segment=4", "evaluate_every=1000", "log_every=4",
+         "update_ratio=0.1", "collect.random_steps=64", "collect.episode_steps=9",
+         "optim.batch=16")  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_stays_one_learner_and_resumes_to_the_same_numbers(tmp_path):
+    """The whole door under torchrun, with the robot: straight through, and interrupted at 6."""
+    (tmp_path / "door.py").write_text(DOOR)
+
+    def torchrun(out, stop_at):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   "--nproc-per-node=2", str(tmp_path / "door.py"), *WORDS,
+                   f"out={tmp_path / out}"]  # fmt: skip
+        environment = os.environ | {"STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1",
+                                    "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    straight, broken = torchrun("straight", -1), torchrun("broken", 6)
+    assert straight.returncode == 0, straight.stderr
+    assert broken.returncode != 0
+    assert checkpoint.latest(tmp_path / "broken").name == "00000004"
+    rest = torchrun("broken", -1)
+    assert rest.returncode == 0, rest.stderr
+    assert rest.stdout.count("at 4 updates") == 2
+
+    def agent(folder):
+        return load_file(tmp_path / folder / "checkpoints/00000012/agent.safetensors")
+
+    first = agent("straight")
+    for other in ("straight/rank1", "broken", "broken/rank1"):
+        assert all(torch.equal(first[name], tensor) for name, tensor in agent(other).items()), other
+    for folder in (tmp_path / "straight", tmp_path / "straight/rank1"):
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+        assert [row["updates"] for row in rows] == [4, 8, 12]
+        # 0.1 updates per step of both together, two rows of a task each: 0.2 * 54 < 11 < 0.2 * 56
+        assert rows[-1]["steps"] == 56
+    data = [load_file(tmp_path / f"straight{rank}/checkpoints/00000012/replay.safetensors")
+            for rank in ("", "/rank1")]  # fmt: skip
+    assert not torch.equal(data[0]["0/action"], data[1]["0/action"])  # each has its own experience

@@ -65,6 +65,7 @@ def test_another_model_in_the_same_folder_is_refused_in_one_sentence(run, door_h
     code, _, errors = door_here("preset=debug", f"out={run[0]}", "model.width=40")
     assert code == 2
     assert "cannot resume from" in errors
+    assert "model.width is 32 there, 40 here" in errors
     assert "another out=" in errors
     assert len(errors.splitlines()) == 1
 
