@@ -14,19 +14,24 @@ different=(
     "randomization.stiffness=[0.9,1.1]" "randomization.damping=[0.9,1.1]" "randomization.latency=[0,6]"
     "randomization.push_speed=[0.0,0.5]"
 )
+since=${SINCE:-90000} # updates: until 60,000 the demonstrator is harsh, then it has to find its gait again
 
 python training/demonstrator.py preset=h1_gentle out="$out/demonstrator" updates="${SAC_UPDATES:-160000}"
 [ -f "$out/demos.safetensors" ] ||
-    python training/demonstrate.py policy="$out/demonstrator" rows=24 steps=1200 "noise=[0.01,0.25]" seed=11 \
+    python training/demonstrate.py policy="$out/demonstrator" since="$since" rows=24 steps=1200 "noise=[0.01,0.25]" seed=11 \
         "${different[@]}" out="$out/demos.safetensors"
 python training/run.py preset=h1_demos demos="$out/demos.safetensors" out="$out/ezm" updates="${EZM_UPDATES:-12000}"
+walker=$(python -c "
+from pathlib import Path
+from training.demonstrator import best_checkpoint
+print(best_checkpoint(Path('$out/demonstrator'), 'walk', $since))")
 target=()
 [ "$ship" = yes ] && target=(ship=models/h1)
-python distill/run.py ckpt="$out/ezm" demonstrator="$out/demonstrator/best.safetensors" out="$out/student" \
+python distill/run.py ckpt="$out/ezm" demonstrator="$walker" out="$out/student" \
     rollout.rounds="${ROUNDS:-16}" rollout.capacity=300000 "rollout.delay_substeps=[0,6]" "student.hidden=[512,256]" \
     fit.updates=1000 fit.final_updates=4000 report.push_episodes=10 "report.push_sizes=[0.25,0.5,0.75,1.0]" \
     "${target[@]}"
 [ "$ship" != yes ] || python -c "
 from pathlib import Path
 from distill.ship import ship_demonstrators
-ship_demonstrators(Path('$out/demonstrator'), Path('models/h1_demonstrator'), ['stand', 'walk', 'run'])"
+ship_demonstrators(Path('$out/demonstrator'), Path('models/h1_demonstrator'), ['stand', 'walk', 'run'], $since)"

@@ -35,6 +35,7 @@ class DemonstrateConfig:
 
     preset: str = "h1"  # there is this one only
     policy: str = ""  # a path, any other word of evaluate.py, or a demonstrator's run folder
+    since: int = 0  # updates; of a run folder, only checkpoints from then on
     contender: str = ""  # which of several, e.g. planner or mean; empty: the first
     tasks: tuple[str, ...] = ("stand", "walk", "run")  # of names, not of sets
     out: str = "demos.safetensors"  # the recording
@@ -97,7 +98,7 @@ def performer(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
     source = config.policy
     folder = Path(source)
     if folder.is_dir() and any(folder.glob("actor_*.safetensors")):
-        source = str(best_checkpoint(folder, name))
+        source = str(best_checkpoint(folder, name, config.since))
     found = contenders(source, config.action_map)
     named = [who for who in found if config.contender in ("", who.name)]
     if not named:

@@ -115,8 +115,10 @@ def load(path: str | Path) -> tuple[Sac, DemonstratorConfig]:
     return sac, config
 
 
-def best_checkpoint(folder: Path, name: str) -> Path:
+def best_checkpoint(folder: Path, name: str, since: int = 0) -> Path:
     """Return the saved policy of a run's folder with the highest evaluated return on one task.
+
+    since: updates; earlier ones do not count, as those from before a run turned gentle.
 
     Raises:
         ConfigError: the folder holds none, or none that knows the task.
@@ -124,9 +126,11 @@ def best_checkpoint(folder: Path, name: str) -> Path:
     returns: dict[Path, float] = {}
     for path in sorted(folder.glob("actor_*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            returns[path] = json.loads(file.metadata()["returns"]).get(name, -np.inf)
+            facts = file.metadata()
+        if int(facts["updates"]) >= since:
+            returns[path] = json.loads(facts["returns"]).get(name, -np.inf)
     if not returns:
-        raise ConfigError(f"{folder} holds no actor_*.safetensors of training/demonstrator.py")
+        raise ConfigError(f"{folder} holds no actor_*.safetensors of {since} updates or more")
     best = max(returns, key=lambda path: returns[path])
     if returns[best] == -np.inf:
         raise ConfigError(f"no checkpoint in {folder} was evaluated on {name!r}")

@@ -217,9 +217,11 @@ def test_every_task_is_shown_by_the_checkpoint_that_was_best_at_it(tmp_path, cap
     with safe_open(path, framework="pt") as opened:
         facts = opened.metadata()
     for number, returns in ((30, {"stand": 9.0, "walk": 1.0}), (60, {"stand": 2.0, "walk": 3.0})):
-        told = {**facts, "returns": json.dumps(returns)}
+        told = {**facts, "returns": json.dumps(returns), "updates": str(number)}
         save_file(load_file(path), folder / f"actor_{number:07d}.safetensors", metadata=told)
     assert demonstrator.best_checkpoint(folder, "stand").name == "actor_0000030.safetensors"
+    later = demonstrator.best_checkpoint(folder, "stand", since=60)
+    assert later.name == "actor_0000060.safetensors"
     out = tmp_path / "demos.safetensors"
     words = [f"policy={folder}", "tasks=[stand,walk]", "rows=1", "steps=5", f"out={out}"]
     assert run_door(demonstrate, words) == 0
