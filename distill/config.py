@@ -152,7 +152,9 @@ PRESETS: dict[str, DistillConfig] = {
         _H1,
         preset="debug",
         out="runs/distill_debug",
-        rollout=RolloutConfig(rounds=2, envs_per_task=3, steps=30, episode_steps=(25,), beta_rounds=1),
+        rollout=RolloutConfig(
+            rounds=2, envs_per_task=3, steps=30, episode_steps=(25,), beta_rounds=1
+        ),
         student=StudentConfig(history=3, hidden=(32, 32)),
         fit=FitConfig(updates=20, final_updates=40, batch=64),
         report=ReportConfig(
