@@ -74,9 +74,15 @@ if [ -n "$ros" ]; then
     colcon=$'import colcon_core, colcon_ros, colcon_python_setup_py, colcon_recursive_crawl, colcon_bash'
     "$venv/bin/python" -c "$colcon" 2>/dev/null || install 'setuptools<80' colcon-core colcon-ros \
         colcon-python-setup-py colcon-recursive-crawl colcon-bash colcon-library-path
+    rm -rf "$prefix/ws"
     mkdir -p "$prefix/ws"
     (cd "$prefix/ws" && "$venv/bin/python" -m colcon --log-base "$work/log" build \
         --base-paths "$src/ros2_ws/src" --build-base "$work/build" --install-base "$prefix/ws/install")
+    if [ -f "$ros/bin/ros2" ]; then # its own first line names the system's Python, which has no ezm
+        printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$venv/bin/python" "$ros/bin/ros2" >"$venv/bin/ros2"
+        chmod +x "$venv/bin/ros2"
+    fi
+    echo "export PATH=\"$venv/bin:\$PATH\"" >>"$prefix/ws/install/local_setup.bash"
     # shellcheck disable=SC1091
     . "$prefix/ws/install/local_setup.bash"
 fi
