@@ -16,6 +16,7 @@ from enum import IntEnum
 import numpy as np
 
 from runtime import h1
+from runtime.inside import Inside
 from runtime.monitors import (
     MONITORS,
     Finding,
@@ -150,6 +151,7 @@ class Guard:
     _verdict: Action = Action.OFF
     _told: tuple[bytes, bytes] = (b"", b"")  # what the last state said
     _same: float = math.nan  # s, stamp of the first state that said it
+    _inside: Inside = field(default_factory=Inside)
     _fired: dict[str, float] = field(default_factory=dict)  # s, when each monitor fired last
 
     def change(self, config: GuardConfig, *, configuring: bool) -> tuple[bool, str]:
@@ -165,6 +167,8 @@ class Guard:
 
         They never replace good ones, whatever the action; the action is for the next `watch`.
         """
+        if self._inside.admits(targets, self.config.gain_factor):
+            return True
         found, action = check_finite(targets), self.config.finite
         if found is None:
             found, action = check_gains(targets, self.config.gain_factor), self.config.gains
@@ -212,14 +216,19 @@ class Guard:
 
     def apply(self, targets: JointTargets, state: RobotState, dt: float) -> JointTargets:
         """Return the targets that may be written: inside range, rate and torque, in this order."""
-        config, targets = self.config, dataclasses.replace(targets)
+        config = self.config
+        before, step = self._previous, config.rate_limit * dt
+        start = state.joint_position if before is None else before
+        if self._inside.keeps(targets, state, start, step, config):
+            self._previous = targets.position
+            return targets
+        targets = dataclasses.replace(targets)
         if config.position is not Action.OFF:
             targets.position, found = clamp_position(targets.position, config.position_margin)
             if found is not None:
                 self._note(found, config.position)
         if config.rate is not Action.OFF:
-            start = state.joint_position if self._previous is None else self._previous
-            targets.position, found = limit_rate(targets.position, start, config.rate_limit * dt)
+            targets.position, found = limit_rate(targets.position, start, step)
             if found is not None:
                 self._note(found, config.rate)
         self._previous = targets.position
