@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from training.metrics import Averages, MetricsFile
 
 
@@ -35,3 +37,23 @@ def test_a_resumed_run_drops_the_rows_past_its_checkpoint_and_half_written_ones(
 def test_a_new_run_starts_without_a_file(tmp_path):
     MetricsFile(tmp_path / "metrics.jsonl", 0)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_tensorboard_gets_the_same_numbers_and_hides_what_a_resumed_run_takes_back(tmp_path):
+    pytest.importorskip("tensorboard", reason="NOT TESTED HERE: the package tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, 0)
+    for updates in (10, 20, 30):
+        first.write({"updates": updates, "time": 1e9 + updates, "loss": 0.1 * updates})
+    first.board.close()
+    second = MetricsFile(path, 20)
+    second.write({"updates": 30, "time": 2e9, "loss": 7.5, "eval_search/walk": 3.0})
+    second.board.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == ["eval_search/walk", "loss"]
+    read = [(event.step, round(event.value, 5)) for event in events.Scalars("loss")]
+    assert read == [(row["updates"], round(row["loss"], 5)) for row in rows(path)]
+    assert read == [(10, 1.0), (20, 2.0), (30, 7.5)]
