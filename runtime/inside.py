@@ -33,21 +33,18 @@ class Inside:
 
     def admits(self, targets: JointTargets, factor: float) -> bool:
         """Return True if `check_finite` and `check_gains` find nothing."""
-        rows = (targets.position, targets.stiffness, targets.damping)
-        if any(row.shape != _SHAPE for row in (*rows, targets.velocity, targets.torque)):
+        position, gains, flat = targets.position, self._gains, self._flat_gains
+        rows = (position, targets.stiffness, targets.damping, targets.velocity, targets.torque)
+        if any(row.shape != _SHAPE for row in rows):
             return False
-        gains, flat = self._gains, self._flat_gains
         gains[0], gains[1] = targets.stiffness, targets.damping
         np.abs(targets.velocity, out=gains[2])
         np.abs(targets.torque, out=gains[3])
+        if not (np.vdot(flat, flat) < np.inf and np.vdot(position, position) < np.inf):
+            return False  # as `JointTargets.finite`: nothing beyond 1e150 either
         gains[3] *= factor
         np.divide(gains, _USUAL, out=gains)
-        position = targets.position  # the other rows are finite if they are in these limits
-        return bool(
-            flat[flat.argmax()] <= factor
-            and flat[flat.argmin()] >= 0.0
-            and position.dot(position) < np.inf
-        )
+        return bool(flat[flat.argmax()] <= factor and flat[flat.argmin()] >= 0.0)
 
     def keeps(
         self,

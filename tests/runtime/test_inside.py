@@ -56,7 +56,7 @@ WILD = st.sampled_from([0.0, 0.001, 0.01, 0.1, 1.0, 10.0])
 SPECIAL = st.sampled_from([np.nan, np.inf, -np.inf, 1e200, -1e-300, -0.0, 1e160])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), WILD, WILD, st.booleans(), st.data())
 def test_what_is_admitted_kept_counted_and_written_is_the_same(seed, wild, moved, hardware, data):
     random = np.random.default_rng(seed)
@@ -86,6 +86,16 @@ def test_at_each_limit_of_the_gains_both_say_the_same(row, side):
         wanted = some_targets(np.random.default_rng(0), 0.0)
         setattr(wanted, row, side * factor * limit)
         assert quick.admit(wanted) == slow.admit(wanted)
+
+
+@pytest.mark.parametrize("value", [1e200, -1e308, np.inf, np.nan])
+@pytest.mark.parametrize("row", ROWS)
+def test_no_number_makes_it_warn(row, value):
+    """A warning is written to a stream that may block, in the middle of a tick."""
+    wanted = some_targets(np.random.default_rng(0), 0.0)
+    getattr(wanted, row)[3] = value
+    with np.errstate(all="raise"):
+        assert not Guard(GuardConfig()).admit(wanted)
 
 
 def test_a_row_that_would_be_stretched_to_fit_is_none():
