@@ -66,6 +66,7 @@ class CommandServer:
         self._auth = keys.authenticator(self._context, Path(key_dir)) if key_dir else None
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.RCVHWM, 64)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, frames.LARGEST)
         self._socket.setsockopt(zmq.LINGER, 0)
         if key_dir:
             keys.secure_server(self._socket, Path(key_dir))

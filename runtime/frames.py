@@ -16,6 +16,7 @@ import numpy as np
 from runtime import h1
 from runtime.monitors import MONITORS
 
+LARGEST = 4096  # bytes: no frame is larger, and what is larger ends its sender's connection
 MAGIC = b"EZMW"
 VERSION = 2
 

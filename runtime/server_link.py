@@ -19,7 +19,6 @@ from runtime.frames import FrameError, Kind, Verb
 from runtime.link import LinkError, addresses, is_private
 from runtime.state import JointTargets
 
-LARGEST = 4096  # bytes of a message part; what is larger ends its sender's connection
 LEASE = 1.0  # s, a commander that is silent for longer may be replaced
 
 
@@ -157,7 +156,7 @@ class RobotServerLink(CommandDesk):
         self._commands.setsockopt(zmq.RCVHWM, 64)
         for socket, address in ((self._states, state), (self._commands, command)):
             socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+            socket.setsockopt(zmq.MAXMSGSIZE, frames.LARGEST)
             if key_dir:
                 keys.secure_server(socket, Path(key_dir))
             try:

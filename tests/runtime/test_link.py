@@ -182,6 +182,10 @@ def test_rubbish_never_raises_and_never_becomes_targets_without_a_lease(link, en
     pytest.fail("the link stopped listening")
 
 
+def test_no_frame_of_the_wire_is_too_large_for_it():
+    assert max(frames.blank(kind).nbytes for kind in Kind) <= frames.LARGEST
+
+
 def test_a_message_that_is_too_large_ends_its_sender_s_connection_and_nothing_else(link, endpoint):
     """The robot process's memory is locked: a stranger must not fill it."""
     commander = RobotClient(endpoint, "commander")

@@ -89,9 +89,6 @@ def _robot(name: str, reading: Reading | None) -> DiagnosticStatus:
         "reason": reading.reason,
         "fault": reading.fault,
     }
-    values |= {f"fired {name}": int(n) for name, n in zip(MONITORS, reading.monitors, strict=True)}
-    for name, row in zip(SERVER_STAGES, reading.stage_us, strict=True):
-        values[f"{name} us p50 p95 p99 max"] = " ".join(f"{value:.0f}" for value in row)
     for monitor, count in zip(MONITORS, reading.monitors, strict=True):
         values[f"fired_{monitor}"] = int(count)
     for stage, row in zip(SERVER_STAGES, reading.stage_us, strict=True):
