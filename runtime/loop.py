@@ -95,6 +95,7 @@ class ControlLoop:
         self._rehearsal = 0.0005  # s, how long one takes
         self._begin = self._last = 0.0  # s, the first and the last tick in the books
         self._ticks = self._misses = self._stale = 0
+        self._parts: tuple[float, float] | None = None  # s: reading and sending in the last tick
         self._books = np.zeros((WINDOW, 3))  # s: work, wake-up, state age; a ring
 
     @property
@@ -218,12 +219,18 @@ class ControlLoop:
         row = self._books[(self._ticks - 1) % WINDOW]
         row[0], row[1], row[2] = now - woke, woke - deadline, now - stamp
         add = self.stages.histograms
+        if self._parts is not None:  # counted here, when the targets are on their way
+            add["read"].add(self._parts[0])
+            add["send"].add(self._parts[1])
+            add["observe"].add(self.ticker.observe_s)
+            add["infer"].add(self.ticker.infer_s)
         add["tick"].add(now - woke)
         add["late"].add(max(0.0, woke - deadline))
         add["age"].add(max(0.0, now - stamp))
 
     def _tick(self) -> None:
         begin = time.perf_counter()
+        self._parts = None
         reading = self.client.reading()
         self.reading = reading
         if reading is None or reading.age > STATE_TIMEOUT:
@@ -236,8 +243,4 @@ class ControlLoop:
         ticked = time.perf_counter()
         self.targets = targets
         self.client.send_targets(targets)
-        add = self.stages.histograms
-        add["read"].add(read - begin)
-        add["observe"].add(self.ticker.observe_s)
-        add["infer"].add(self.ticker.infer_s)
-        add["send"].add(time.perf_counter() - ticked)
+        self._parts = read - begin, time.perf_counter() - ticked
