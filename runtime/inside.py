@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime import h1
-from runtime.state import JointTargets, RobotState
+from runtime.state import JointTargets, RobotState, squares
 
 if TYPE_CHECKING:
     from runtime.guard import GuardConfig
@@ -40,7 +40,7 @@ class Inside:
         gains[0], gains[1] = targets.stiffness, targets.damping
         np.abs(targets.velocity, out=gains[2])
         np.abs(targets.torque, out=gains[3])
-        if not (np.vdot(flat, flat) < np.inf and np.vdot(position, position) < np.inf):
+        if not (np.vdot(flat, flat) < np.inf and squares(position) < np.inf):
             return False  # as `JointTargets.finite`: nothing beyond 1e150 either
         gains[3] *= factor
         np.divide(gains, _USUAL, out=gains)

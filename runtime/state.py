@@ -18,9 +18,18 @@ def _unknown() -> np.ndarray:
     return np.full(3, np.nan)
 
 
+def squares(array: np.ndarray) -> float:
+    """Return the sum of squares, as NaN or infinity without a warning if a number is none.
+
+    What a wire leaves unaligned is copied: numpy 1, which ROS's own packages need, crashes on it.
+    """
+    array = array if array.flags.aligned else array.copy()
+    return float(np.vdot(array, array))
+
+
 def _finite(array: np.ndarray) -> bool:
     """Return True for finite numbers below 1e150: their squares add up to a finite number."""
-    return math.isfinite(float(np.vdot(array, array)))
+    return math.isfinite(squares(array))
 
 
 def _zeros() -> np.ndarray:

@@ -17,7 +17,7 @@ from runtime.frames import FrameError, Kind, Verb
 from runtime.link import LinkError, RobotClient, addresses, is_private
 from runtime.modes import Mode
 from runtime.server_link import LEASE, Request, RobotServerLink
-from runtime.state import JointTargets
+from runtime.state import JointTargets, squares
 
 
 @pytest.fixture
@@ -284,3 +284,12 @@ def test_missing_keys_are_named(tmp_path):
 def test_the_joint_digest_depends_on_the_order():
     assert len(frames.JOINTS) == 16
     assert len(h1.JOINT_NAMES) == 19
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 8])
+def test_sums_of_squares_take_what_a_frame_leaves_unaligned(offset):
+    data = bytes(offset) + np.arange(19.0).tobytes()
+    row = np.frombuffer(data, np.float64, offset=offset)
+    assert squares(row) == 2109.0
+    with np.errstate(all="raise"):
+        assert np.isinf(squares(row + 1e200)) and np.isnan(squares(row * np.nan))
