@@ -30,12 +30,12 @@ COPY reports /src/reports
 FROM source AS build
 ARG EXTRAS=sim
 RUN /opt/ezm/install/system.sh build
-RUN /opt/ezm/install/ezm.sh /src /opt/ezm "${EXTRAS}"
+RUN /opt/ezm/install/ezm.sh /src /opt/ezm "record${EXTRAS:+,${EXTRAS}}"
 RUN /src/tools/make_cyclonedds.sh /opt/ezm/venv
 
 FROM source AS dev
 RUN /opt/ezm/install/system.sh dev
-RUN /opt/ezm/install/ezm.sh /src /opt/ezm sim,view,train,distill,dev
+RUN /opt/ezm/install/ezm.sh /src /opt/ezm sim,view,record,train,distill,dev
 COPY docker/entrypoint.sh /opt/ezm/
 COPY tests /src/tests
 COPY docs /src/docs

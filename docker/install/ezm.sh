@@ -77,7 +77,8 @@ if [ -n "$ros" ]; then
     rm -rf "$prefix/ws"
     mkdir -p "$prefix/ws"
     (cd "$prefix/ws" && "$venv/bin/python" -m colcon --log-base "$work/log" build \
-        --base-paths "$src/ros2_ws/src" --build-base "$work/build" --install-base "$prefix/ws/install")
+        --base-paths "$src/ros2_ws/src" --build-base "$work/build" --install-base "$prefix/ws/install") \
+        >"$work/colcon" 2>&1 || { cat "$work/colcon" >&2; die "colcon cannot build ros2_ws"; }
     if [ -f "$ros/bin/ros2" ]; then # its own first line names the system's Python, which has no ezm
         printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$venv/bin/python" "$ros/bin/ros2" >"$venv/bin/ros2"
         chmod +x "$venv/bin/ros2"
