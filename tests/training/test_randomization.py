@@ -8,6 +8,7 @@ import pytest
 
 from runtime import h1
 from training import physics
+from training.collector import Collector
 from training.config import ConfigError, from_dict, to_dict
 from training.h1_env import H1Env
 from training.presets import PRESETS, load_config
@@ -267,7 +268,7 @@ def test_a_training_run_counts_breakdowns_and_goes_on(tmp_path, monkeypatch, cap
 
 def test_a_training_run_whose_networks_are_broken_stops(tmp_path, monkeypatch):
     run = Trainer(load_config(["preset=debug", f"out={tmp_path}"]))
-    shape = (len(run.task_index), 19)
-    monkeypatch.setattr(run, "_random_action", lambda: np.full(shape, np.nan, np.float32))
+    nonsense = np.full((len(run.task_index), 19), np.nan, np.float32)
+    monkeypatch.setattr(Collector, "random_action", lambda self: nonsense)
     with pytest.raises(FloatingPointError, match="finite"):
         run.run()
