@@ -43,7 +43,7 @@ def test_the_window_opens_on_a_virtual_screen_and_ends_with_the_robot():
             )
         assert window.poll() is None, "it stays open while the robot process lives"
         robot.stop()
-        _, err = window.communicate(timeout=60)
+        _, err = window.communicate(timeout=120)
     assert window.returncode == 0, err
 
 
