@@ -19,6 +19,7 @@ import copy
 import dataclasses
 import logging
 import os
+import socket
 import time
 import warnings
 from collections import deque
@@ -285,10 +286,13 @@ def connect(config: RayConfig) -> bool:
         quiet = {"logging_level": logging.WARNING, "include_dashboard": False}
         try:
             if config.address:
+                host, _, port = config.address.rpartition(":")
+                if port.isdigit():  # Ray itself would ask for minutes before it gives up
+                    socket.create_connection((host, int(port)), timeout=10).close()
                 ray.init(address=config.address, logging_level=logging.WARNING)
             else:
                 ray.init(address="local", num_cpus=max(wanted, os.cpu_count() or 1), **quiet)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:  # ConnectionError is one
             raise ConfigError(f"ray.address={config.address!r}: {error}") from None
     there = ray.cluster_resources().get("CPU", 0)
     if there < wanted:

@@ -174,3 +174,11 @@ def test_more_actors_than_the_cluster_has_cpus_are_refused(train):
     run = train("many", collectors=3, reanalysers=2)
     with pytest.raises(ConfigError, match=r"ray.collectors=3 and ray.reanalysers=2.*has 4"):
         run.run()
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once(monkeypatch):
+    from training.actors import connect
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=r"ray.address='127.0.0.1:9'.*refused"):
+        connect(RayConfig(address="127.0.0.1:9"))
