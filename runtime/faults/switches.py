@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from runtime import h1
 from runtime.cli import ConfigError, parse_or_exit
 from runtime.faults.rig import Rig
+from runtime.guard import Action
 from runtime.modes import Mode
 from runtime.policy import Policy, PolicyError, load_policy
 from runtime.spec import SpecError
@@ -78,11 +80,10 @@ def switch(config: SwitchConfig, policies: list[Policy]) -> dict[str, object]:
             others = [task for task in tasks if task != now]
             rig.ticker.command = Command(str(rig.random.choice(others)))
         else:
-            left, mode = rig.modes[-1]
+            left = next(when for when, mode in rig.modes if when > seen and mode is not Mode.POLICY)
             seconds[now] += left - seen
             falls[now] += 1
-            finding = rig.server.guard.last
-            cause = f"{mode.name}: {finding.monitor if finding else rig.server.machine.reason}"
+            cause = f"{now}: {_cause(rig, left)}"
             causes[cause] = causes.get(cause, 0) + 1
     return {
         "switches": rig.ticker.switches,
@@ -95,6 +96,19 @@ def switch(config: SwitchConfig, policies: list[Policy]) -> dict[str, object]:
         "step_at_switch_rad": _quantiles(jumps.switched),
         "step_otherwise_rad": _quantiles(jumps.steady),
     }
+
+
+def _cause(rig: Rig, when: float) -> str:
+    """Return the monitor and the joint that ended POLICY; what fired after it is no cause."""
+    found = [
+        finding
+        for at, action, finding in rig.server.guard.record
+        if action >= Action.DAMP and at <= when
+    ]
+    if not found:
+        return rig.server.machine.reason
+    joint = found[-1].joint
+    return found[-1].monitor + (f" of {h1.JOINT_NAMES[joint]}" if joint >= 0 else "")
 
 
 def tasks_of(config: SwitchConfig, policies: list[Policy]) -> list[str]:
