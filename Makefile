@@ -44,7 +44,7 @@ venv:
 	@tools/make_venv.sh .venv ros,sim,view,record,train,distill,dev
 
 run: venv-run
-	@$(RUN) -m ezm_runtime.bringup task=$(TASK) duration=$(DURATION) policy=$(POLICY) \
+	@$(RUN) -m ezm_runtime.bringup task="$(TASK)" duration=$(DURATION) policy=$(POLICY) \
 	    view=$(VIEW) seed=$(SEED) $(if $(VIDEO),video=$(VIDEO))
 
 video:
