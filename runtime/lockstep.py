@@ -6,6 +6,7 @@ policy, task and seed. Modes are not exercised here: the episode starts in POLIC
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime import h1
@@ -14,7 +15,7 @@ from runtime.loop import Ticker
 from runtime.modes import Mode
 from runtime.mujoco_robot import SUBSTEPS, MujocoRobot
 from runtime.policy import Policy
-from runtime.state import Command, JointTargets
+from runtime.state import Command, JointTargets, RobotState
 
 FALL_HEIGHT = 0.2  # m, the benchmark's termination for stand, walk and run
 NOISE = 0.01  # the benchmark's start noise
@@ -43,11 +44,12 @@ def evaluate_lockstep(
     noise: float = NOISE,
     delay_ticks: int = 0,
     heading: float = 0.0,
+    seen: Callable[[RobotState], None] | None = None,
 ) -> Episode:
     """Run one episode of at most `steps` control steps; it ends early when the robot falls.
 
     guard: None leaves the targets untouched. delay_ticks: physics ticks of 2 ms until new targets
-    take effect, as over the wire.
+    take effect, as over the wire. seen: is called with the robot's state before every write.
     """
     robot = MujocoRobot(task=task, fall_height=FALL_HEIGHT, noise=noise, seed=seed)
     robot.release()
@@ -61,6 +63,8 @@ def evaluate_lockstep(
             break
         for tick in range(SUBSTEPS):
             active = wanted if tick >= delay_ticks or active is None else active
+            if seen is not None:
+                seen(robot.read())
             if not _write(robot, active, watch):
                 return _episode(robot, task, seed, length, watch)
         length += 1
