@@ -154,7 +154,7 @@ def collect(
         [teacher.tasks[i] for i in task],
         seed=10_000 * (1 + seed) + number,
         action_map=teacher.action_map,
-        max_steps=np.resize(config.episode_steps, len(task)),
+        max_steps=np.resize(config.episode_steps, len(task)).tolist(),
         delay_substeps=config.delay_substeps,
         randomize=MODERATE if config.randomize else None,
         nominal=nominal,
