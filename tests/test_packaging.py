@@ -127,7 +127,7 @@ def test_the_shipped_policy_stands_in_an_empty_folder(installed, tmp_path):
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.strip().splitlines()[-1])
     assert last["task"] == "stand"
-    assert 5.0 < last["control_hz"] < 60.0
+    assert last["control_hz"] > 40.0
 
 
 @pytest.mark.parametrize(

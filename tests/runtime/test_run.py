@@ -77,7 +77,7 @@ def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
     assert set(last) == KEYS
     assert last["transport"] == "zmq"
     assert last["task"] == "walk"
-    assert 5.0 < last["control_hz"] < 60.0  # a busy machine is slower, none is faster
+    assert last["control_hz"] > 45.0
     assert 0.0 < last["return"] < 100.0
     assert "POLICY" in out
 
