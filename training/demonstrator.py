@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor
 from runtime import h1
 from training import features
 from training.config import ConfigError, choose, describe, rebuild
+from training.prices import price_list
 from training.randomization import Randomization
 from training.sac import Sac, SacConfig
 from training.tasks import task
@@ -52,6 +53,8 @@ class DemonstratorConfig:
     gentle_after: int = 0  # updates; from then on what follows applies:
     speed_penalty: float = 0.0  # times mean(max(0, |joint velocity| / limit - 0.8)^2), per step
     power_penalty: float = 0.0  # times the joints' absolute mechanical power, kW, per step
+    power_share: tuple[float, ...] = (1.0,)  # of power_penalty: one for all tasks, or one each
+    drift_penalty: float = 0.0  # per m/s and rad of what no task asks for, see training/prices.py
     smooth: float = 0.0  # weight of |action(s) - action(s')|^2 of the mean policy, see SacConfig
     capacity: int = 600_000  # transitions
     random_steps: int = 6000  # first, of all tasks together
@@ -70,6 +73,12 @@ class DemonstratorConfig:
             raise ConfigError(f"tasks={list(self.tasks)} lie in different scenes: {sorted(scenes)}")
         if scenes != {"floor"} and self.mirrored:
             raise ConfigError(f"mirrored=true needs level floor, the scene is {scenes.pop()!r}")
+        self.prices()
+
+    def prices(self) -> np.ndarray:
+        """Return what every measure of `training.prices` costs in every task, [T, 5], per step."""
+        power = [self.power_penalty * share for share in self.power_share]
+        return price_list(self.tasks, self.speed_penalty, power, self.drift_penalty)
 
 
 PRESETS = {
@@ -93,6 +102,16 @@ PRESETS = {
         ),
     ),
 }
+# Goes on in the folder of an h1_gentle run: stands still, walks straight, spares the drives.
+PRESETS["h1_steady"] = replace(
+    PRESETS["h1_gentle"],
+    preset="h1_steady",
+    speed_penalty=10.0,  # prices three times these: a fall cost less than going on, so it fell
+    power_penalty=0.3,
+    power_share=(1.0, 0.7, 0.1),  # at 0.2 per kW running did not pay: it was forgotten
+    drift_penalty=0.25,
+    randomization=replace(PRESETS["h1_gentle"].randomization, push_speed=(-0.6, 0.6)),
+)
 
 
 def actions(sac: Sac, observation: np.ndarray, task_index: np.ndarray) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +21,13 @@ from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.evaluation import Score, evaluate
 from training.h1_env import H1Env
 from training.metrics import Averages, MetricsFile
+from training.prices import MEASURES, PricedEnv, measure
 from training.randomization import Randomization
 from training.sac import Sac
 from training.shared_replay import Samples, SharedReplay
-from training.tasks import Readings, task
+from training.tasks import task
 
 PELVIS_HEIGHT = 2  # column of the observation, m
-SPEED_ALLOWED = 0.8  # of a joint's limit; above, it costs
 
 
 class Demonstrator:
@@ -40,9 +42,11 @@ class Demonstrator:
         self.sac = Sac(features.SIZE, h1.NUM_JOINTS, len(self.tasks), config.sac)
         self.replay = SharedReplay(
             len(self.task_index), config.capacity, features.SIZE, h1.NUM_JOINTS, len(self.tasks),
-            self.task_index,
+            self.task_index, len(MEASURES),
         )  # fmt: skip
+        self.prices = config.prices()
         self.steps, self.segment, self.best = 0, 0, -np.inf
+        self.judged_by: list[list[float]] = []  # the prices that `best` was paid at
         self.averages = Averages()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -78,12 +82,14 @@ class Demonstrator:
             self.sac.normalizer.update(torch.from_numpy(now))
             action = self._act(now)
             step = env.step(action)
-            rewards, cost = self._judge(env.readings())
+            readings = env.readings()
+            rewards = np.stack([entry.reward(readings)[0] for entry in self.tasks], axis=1)
             low = step.obs[:, PELVIS_HEIGHT] < config.fall_height
             terminal = step.terminated | low
             done = terminal | step.truncated
             broken = np.zeros_like(done) if step.failed is None else step.failed
-            self.replay.add(now, action, np.where(broken[:, None], 0.0, rewards), cost)
+            self.replay.add(now, action, np.where(broken[:, None], 0.0, rewards),
+                            np.where(broken[:, None], 0.0, measure(readings)))  # fmt: skip
             self.steps += len(names)
             totals, lengths, observation = totals + step.reward, lengths + 1, step.obs
             if done.any():
@@ -107,14 +113,6 @@ class Demonstrator:
         self.replay.finish(rows, features.features(observation), np.zeros(len(names), bool))
         env.close()
 
-    def _judge(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """Return what every task gives for this step, [E, T], and what a gentle run pays, [E]."""
-        rewards = np.stack([entry.reward(readings)[0] for entry in self.tasks], axis=1)
-        speed = np.abs(readings.qvel[:, 6:25])
-        fast = (np.maximum(speed / h1.VELOCITY_LIMIT - SPEED_ALLOWED, 0.0) ** 2).mean(axis=1)
-        power = np.abs(readings.torque * speed).sum(axis=1) / 1000.0
-        return rewards, self.config.speed_penalty * fast + self.config.power_penalty * power
-
     def _act(self, now: np.ndarray) -> np.ndarray:
         if self.steps < self.config.random_steps:
             shape = (len(now), h1.NUM_JOINTS)
@@ -127,7 +125,7 @@ class Demonstrator:
         gentle = self.sac.updates >= config.gentle_after
         batch = self.replay.sample(
             config.batch, config.steps, config.discount, config.own_share, self.rng,
-            1.0 if gentle else 0.0,
+            self.prices if gentle else None,
         )  # fmt: skip
         if config.mirrored:
             batch = mirrored(batch, self.rng)
@@ -154,19 +152,47 @@ class Demonstrator:
         )
 
     def _evaluate(self) -> dict[str, Score]:
+        """Return every task's scores less what was paid for; the benchmark's own are printed too.
+
+        Once a run is gentle, every other episode is another robot's, pushed and late.
+        """
         config = self.config
+        gentle = self.sac.updates >= config.gentle_after
+        different = gentle and config.randomization != Randomization()
+        made: list[PricedEnv] = []
+
+        def make(rows: Sequence[str], **others: Any) -> PricedEnv:
+            env = PricedEnv(
+                rows, randomize=config.randomization if different else None,
+                nominal=np.arange(len(rows)) % 2 == 0, **others,
+            )  # fmt: skip
+            each = np.repeat(self.prices, config.evaluate_episodes, axis=0)
+            env.charge(each if gentle else np.zeros_like(each))
+            made.append(env)
+            return env
+
         scores = evaluate(
             lambda o, t: actions(self.sac, o, t), config.tasks, episodes=config.evaluate_episodes,
-            seed=10_000 + config.seed, action_map=config.action_map,
+            seed=10_000 + config.seed, action_map=config.action_map, make_env=make,
         )  # fmt: skip
-        row = {f"eval/{name}": score.mean for name, score in scores.items()}
+        paid = dict(
+            zip(scores, made[0].paid.reshape(len(scores), -1).mean(1).tolist(), strict=True)
+        )
+        row = {f"eval/{name}": score.mean + paid[name] for name, score in scores.items()}
+        row |= {f"eval_paid/{name}": cost for name, cost in paid.items()}
         self.metrics.write({"updates": self.sac.updates, "steps": self.steps, **row})
-        text = "  ".join(f"{n} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for n, s in scores.items())
-        print(f"evaluation at {self.sac.updates}: {text}", flush=True)
+        text = "  ".join(
+            f"{n} {s.mean + paid[n]:.0f}-{paid[n]:.0f}±{s.std:.0f}/{s.length:.0f}"
+            for n, s in scores.items()
+        )
+        print(f"evaluation at {self.sac.updates} (return - paid ± / length): {text}", flush=True)
         return scores
 
     def _save(self, scores: dict[str, Score]) -> None:
         """Save what a resumed run needs, and the weights that act if they are the best so far."""
+        prices = self.prices.tolist() if self.sac.updates >= self.config.gentle_after else []
+        if prices != self.judged_by:  # returns before and after do not compare
+            self.best, self.judged_by = -np.inf, prices
         worth = float(np.mean([s.mean / task(n).success_bar for n, s in scores.items()]))
         facts = {
             "config": json.dumps(to_dict(self.config)),
@@ -184,7 +210,7 @@ class Demonstrator:
             _write(self.folder / "best.safetensors", acting, facts)
         _write(self.folder / f"actor_{self.sac.updates:07d}.safetensors", acting, facts)
         state = {"updates": self.sac.updates, "steps": self.steps, "segment": self.segment,
-                 "best": self.best}  # fmt: skip
+                 "best": self.best, "judged_by": self.judged_by}  # fmt: skip
         facts["state"] = json.dumps(state)
         self.replay.save(self.folder / "replay.part")
         _write(self.folder / "resume.part", self._tensors(), facts)
@@ -222,6 +248,7 @@ class Demonstrator:
         self.replay.load(self.folder / "replay.safetensors")
         self.sac.updates, self.steps = int(state["updates"]), int(state["steps"])
         self.segment, self.best = int(state["segment"]), float(state["best"])
+        self.judged_by = state.get("judged_by", [])
         print(f"resumed {self.folder} at {self.sac.updates} updates, {self.steps} steps")
 
 

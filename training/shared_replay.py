@@ -29,15 +29,16 @@ class SharedReplay:
     """E rows of C columns."""
 
     def __init__(
-        self, rows: int, capacity: int, observation: int, action: int, tasks: int, owner: np.ndarray
-    ):
-        """`owner` [E]: the task whose policy acts in each row."""
+        self, rows: int, capacity: int, observation: int, action: int, tasks: int,
+        owner: np.ndarray, measures: int = 0,
+    ):  # fmt: skip
+        """`owner` [E]: the task whose policy acts in each row. `measures`: see `add`."""
         self.rows, self.columns, self.tasks = rows, capacity // rows, tasks
         self.owner = owner
         self.observation = np.zeros((rows, self.columns, observation), np.float32)
         self.action = np.zeros((rows, self.columns, action), np.float32)
         self.reward = np.zeros((rows, self.columns, tasks), np.float32)
-        self.cost = np.zeros((rows, self.columns), np.float32)  # the same for every task
+        self.measures = np.zeros((rows, self.columns, measures), np.float32)
         self.last = np.zeros((rows, self.columns), bool)
         self.terminal = np.zeros((rows, self.columns), bool)
         self.written = np.zeros(rows, np.int64)
@@ -46,13 +47,22 @@ class SharedReplay:
         return int(np.minimum(self.written, self.columns).sum())
 
     def add(
-        self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray, cost: np.ndarray
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        measures: np.ndarray | None = None,
     ) -> None:
-        """Append a transition a row: observation [E, O], action [E, A], reward [E, T], cost [E]."""
+        """Append a transition a row: observation [E, O], action [E, A], reward [E, T].
+
+        measures [E, M]: what a sampler may put a price on; see `sample`.
+        """
         rows = np.arange(self.rows)
         column = self._new(rows)
         self.observation[rows, column], self.action[rows, column] = observation, action
-        self.reward[rows, column], self.cost[rows, column] = reward, cost
+        self.reward[rows, column] = reward
+        if measures is not None:
+            self.measures[rows, column] = measures
 
     def finish(self, rows: np.ndarray, observation: np.ndarray, terminal: np.ndarray) -> None:
         """Append the final frames of the episodes of `rows`; `terminal` [len(rows)] bool."""
@@ -73,12 +83,13 @@ class SharedReplay:
         discount: float,
         own_share: float,
         rng: np.random.Generator,
-        cost_weight: float = 0.0,
+        prices: np.ndarray | None = None,
     ) -> Samples:
         """Draw `count` transitions: every task equally often, `own_share` of them from its rows.
 
         Where another task's policy acted, one step is taken instead of `steps`: what came after
-        the first action was not this task's choice. Rewards are less `cost_weight` times the cost.
+        the first action was not this task's choice. Rewards are less the measures times the task's
+        `prices` [T, M].
         """
         task = np.arange(count) % self.tasks
         row = np.where(
@@ -102,7 +113,9 @@ class SharedReplay:
         own = self.owner[row] == task
         for step in range(steps):
             goes = alive if step == 0 else alive & own & ~self.last[row, end]
-            gain = self.reward[row, end, task] - np.float32(cost_weight) * self.cost[row, end]
+            gain = self.reward[row, end, task]
+            if prices is not None:
+                gain = gain - np.einsum("bm,bm->b", self.measures[row, end], prices[task])
             total += np.where(goes, scale * gain, 0.0)
             scale = np.where(goes, scale * np.float32(discount), scale)
             end = np.where(goes, (end + 1) % self.columns, end)
@@ -144,4 +157,4 @@ class SharedReplay:
         self.written[:] = arrays["written"]
 
 
-_ARRAYS = ("observation", "action", "reward", "cost", "last", "terminal")
+_ARRAYS = ("observation", "action", "reward", "measures", "last", "terminal")

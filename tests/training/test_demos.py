@@ -233,28 +233,6 @@ def test_every_task_is_shown_by_the_checkpoint_that_was_best_at_it(tmp_path, cap
     assert "no checkpoint" in capsys.readouterr().err
 
 
-def test_a_gentle_run_pays_for_fast_joints_and_for_power(tmp_path):
-    from training.demonstrator import DemonstratorConfig
-    from training.demonstrator_run import Demonstrator
-    from training.h1_env import H1Env
-
-    env = H1Env(["walk", "run"], seed=0)
-    for action in np.random.default_rng(0).uniform(-1, 1, (5, 2, 19)):
-        env.step(action.astype(np.float32))
-    readings = env.readings()
-    paid = {}
-    for name, speed, power in (("both", 3.0, 0.2), ("speed", 3.0, 0.0), ("none", 0.0, 0.0)):
-        sizes = {"tasks": ("walk", "run"), "envs_per_task": 1, "capacity": 100}
-        made = DemonstratorConfig(
-            speed_penalty=speed, power_penalty=power, out=str(tmp_path / name), **sizes
-        )
-        paid[name] = Demonstrator(made)._judge(readings)[1]
-    watts = np.abs(readings.torque * readings.qvel[:, 6:25]).sum(1)
-    np.testing.assert_allclose(paid["both"] - paid["speed"], 0.2 * watts / 1000, rtol=1e-6)
-    assert paid["speed"].any()
-    assert not paid["none"].any()
-
-
 SAC = ["tasks=[stand,walk]", "envs_per_task=2", "random_steps=200", "evaluate_every=30",
        "evaluate_episodes=1", "updates=60", "log_every=10", "batch=32", "sac.width=16",
        "capacity=2000"]  # fmt: skip

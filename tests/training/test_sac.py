@@ -10,11 +10,12 @@ from training.shared_replay import Samples, SharedReplay
 
 def filled(steps=12, rows=4, tasks=2, end=None, terminal=True):
     """Rewards are 1, 2, 3 … by column for task 0 and ten times that for task 1."""
-    replay = SharedReplay(rows, 400, 1, 1, tasks, np.repeat(np.arange(tasks), rows // tasks))
+    owner = np.repeat(np.arange(tasks), rows // tasks)
+    replay = SharedReplay(rows, 400, 1, 1, tasks, owner, 2)
     for step in range(steps):
         place = np.full((rows, 1), float(step), np.float32)
         reward = np.tile([[step + 1.0, 10.0 * (step + 1)]], (rows, 1))
-        replay.add(place, place / 100, reward, np.full(rows, 0.5, np.float32))
+        replay.add(place, place / 100, reward, np.tile(np.float32([0.5, 2.0]), (rows, 1)))
         if end is not None and step == end:
             replay.finish(np.arange(rows), place + 1, np.full(rows, terminal))
     return replay
@@ -51,11 +52,13 @@ def test_final_frames_are_never_roots():
     assert (batch.reward > 0).all()  # a final frame has none
 
 
-def test_costs_are_taken_off_every_steps_reward():
+def test_every_task_pays_its_own_prices_at_every_step():
     replay = filled()
+    prices = np.float32([[4.0, 0.0], [0.0, 3.0]])
     free = replay.sample(100, 3, 0.5, 1.0, np.random.default_rng(0))
-    dear = replay.sample(100, 3, 0.5, 1.0, np.random.default_rng(0), cost_weight=4.0)
-    np.testing.assert_allclose(free.reward - dear.reward, 2.0 * (1 + 0.5 + 0.25), rtol=1e-5)
+    dear = replay.sample(100, 3, 0.5, 1.0, np.random.default_rng(0), prices)
+    paid = np.where(free.task == 0, 4.0 * 0.5, 3.0 * 2.0) * (1 + 0.5 + 0.25)
+    np.testing.assert_allclose(free.reward - dear.reward, paid, rtol=1e-5)
 
 
 def test_smoothness_brings_the_actions_of_neighbouring_states_together():
@@ -97,7 +100,7 @@ def test_a_full_ring_forgets_the_oldest_and_keeps_sampling():
 def test_saved_replay_comes_back(tmp_path):
     replay = filled(end=5)
     replay.save(tmp_path / "replay.safetensors")
-    again = SharedReplay(4, 400, 1, 1, 2, replay.owner)
+    again = SharedReplay(4, 400, 1, 1, 2, replay.owner, 2)
     again.load(tmp_path / "replay.safetensors")
     one = replay.sample(64, 3, 0.9, 0.5, np.random.default_rng(7))
     two = again.sample(64, 3, 0.9, 0.5, np.random.default_rng(7))
@@ -108,7 +111,7 @@ def test_saved_replay_comes_back(tmp_path):
 def test_a_replay_of_other_tasks_is_refused(tmp_path):
     filled().save(tmp_path / "r.safetensors")
     with pytest.raises(ValueError, match="rows x columns x tasks"):
-        SharedReplay(4, 400, 1, 1, 3, np.zeros(4, int)).load(tmp_path / "r.safetensors")
+        SharedReplay(4, 400, 1, 1, 3, np.zeros(4, int), 2).load(tmp_path / "r.safetensors")
 
 
 def test_log_density_agrees_with_torch_distributions():
