@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from runtime import h1
 from training import physics
 from training.randomization import Randomization, Senses
+from training.rewards import Readings
 from training.scenes import SCENES
-from training.tasks import REACH_HIGH, REACH_LOW, ROBOT_SIZE, Readings, observation_size, task
+from training.tasks import REACH_HIGH, REACH_LOW, ROBOT_SIZE, observation_size, task
 
 Bools = NDArray[np.bool_]
 Float32 = NDArray[np.float32]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training import tasks
-from training.tasks import Readings
+from training import rewards, tasks
+from training.rewards import Readings
 
 
 def readings(rows=1, **changes):
@@ -28,9 +28,9 @@ def readings(rows=1, **changes):
 
 
 def test_standing_perfectly_still_earns_one_and_walking_rewards_one_sixth_of_it():
-    assert tasks.stand(readings())[0] == pytest.approx([1.0])
-    assert tasks.walk(readings())[0] == pytest.approx([1 / 6])
-    assert tasks.run(readings())[0] == pytest.approx([1 / 6])
+    assert rewards.stand(readings())[0] == pytest.approx([1.0])
+    assert rewards.walk(readings())[0] == pytest.approx([1 / 6])
+    assert rewards.run(readings())[0] == pytest.approx([1 / 6])
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ def test_standing_perfectly_still_earns_one_and_walking_rewards_one_sixth_of_it(
 )
 def test_move_grows_linearly_from_one_sixth_to_one_at_the_target_speed(speed, walking, running):
     moving = readings(com_velocity=np.array([[speed, 0.3, 0.0]]))
-    assert tasks.walk(moving)[0] == pytest.approx([walking])
-    assert tasks.run(moving)[0] == pytest.approx([running])
+    assert rewards.walk(moving)[0] == pytest.approx([walking])
+    assert rewards.run(moving)[0] == pytest.approx([running])
 
 
 def test_a_head_one_margin_too_low_leaves_a_tenth_of_standing():
     low = readings(head_height=np.array([1.65 - 0.4125]))
-    assert tasks.stand(low)[1]["standing"] == pytest.approx([0.1])
+    assert rewards.stand(low)[1]["standing"] == pytest.approx([0.1])
 
 
 @pytest.mark.parametrize(("cosine", "expected"), [(0.9, 1.0), (0.0, 1 - 0.9 / 1.9), (-1.0, 0.0)])
 def test_upright_falls_linearly_below_the_bound(cosine, expected):
     tilted = readings(upright=np.array([cosine]))
-    assert tasks.stand(tilted)[1]["upright"] == pytest.approx([expected])
+    assert rewards.stand(tilted)[1]["upright"] == pytest.approx([expected])
 
 
 def test_only_torques_below_ten_newton_metres_count_as_small():
@@ -59,12 +59,12 @@ def test_only_torques_below_ten_newton_metres_count_as_small():
     torque[1] = 5.0
     torque[2] = -200.0
     expected = [1.0, (4 + 0.75) / 5, 0.8]
-    assert tasks.small_control(torque) == pytest.approx(expected)
+    assert rewards.small_control(torque) == pytest.approx(expected)
 
 
 def test_drifting_at_two_metres_per_second_in_one_direction_costs_45_percent():
     drifting = readings(com_velocity=np.array([[0.0, -2.0, 9.0]]))
-    assert tasks.stand(drifting)[0] == pytest.approx([(1 + 0.1) / 2])
+    assert rewards.stand(drifting)[0] == pytest.approx([(1 + 0.1) / 2])
 
 
 def wild(rows, seed):
@@ -134,16 +134,16 @@ def test_a_contact_leaves_a_tenth_of_hurdle_and_pole_and_nothing_of_it_to_others
     for name in ("hurdle", "pole"):
         reward = tasks.task(name).reward(touching)[0]
         assert reward[0] == pytest.approx(0.1 * reward[1])
-    assert tasks.stand(touching)[0] == pytest.approx([1.0, 1.0])
+    assert rewards.stand(touching)[0] == pytest.approx([1.0, 1.0])
 
 
 def test_half_of_pole_is_for_standing():
-    assert tasks.pole(readings())[0] == pytest.approx([0.5 + 0.5 / 6])
+    assert rewards.pole(readings())[0] == pytest.approx([0.5 + 0.5 / 6])
 
 
 def test_climbing_looks_at_the_head_above_the_lower_of_the_feet_each_on_its_own():
     crouched = readings(head_height=np.array([1.2]), feet_height=np.array([[0.0, 0.45]]))
-    assert tasks.climb(crouched)[1]["standing"] == pytest.approx([0.1])
+    assert rewards.climb(crouched)[1]["standing"] == pytest.approx([0.1])
 
 
 def test_crawling_pays_all_face_down_low_and_fast_and_nothing_beside_the_tunnel():
@@ -154,17 +154,17 @@ def test_crawling_pays_all_face_down_low_and_fast_and_nothing_beside_the_tunnel(
         com_velocity=np.array([[1.0, 0, 0], [1.0, 0, 0]]),
     )
     low.qpos[:, 3:7] = [0.75, 0, 0.65, 0]
-    assert tasks.crawl(low)[0] == pytest.approx([1.0, 0.0])
+    assert rewards.crawl(low)[0] == pytest.approx([1.0, 0.0])
     low.qpos[:, 3:7] *= -1  # the same orientation, by another name
     away = 4 * (0.75**2 + 0.65**2)
-    assert tasks.crawl(low)[0] == pytest.approx([0.75 + 0.25 * 0.1**away, 0.0])
+    assert rewards.crawl(low)[0] == pytest.approx([0.75 + 0.25 * 0.1**away, 0.0])
 
 
 def test_the_maze_pays_a_hundred_per_checkpoint_once_and_never_goes_back():
     at = readings(rows=3, stage=np.array([0, 1, 4]))
     at.scene[:, :2] = [[0, 0], [0, 0], [6, 6]]
-    assert tasks.maze_stage(at).tolist() == [1, 1, 4]
-    assert tasks.maze(at)[1]["stage_convert_reward"].tolist() == [100.0, 0.0, 0.0]
+    assert rewards.maze_stage(at).tolist() == [1, 1, 4]
+    assert rewards.maze(at)[1]["stage_convert_reward"].tolist() == [100.0, 0.0, 0.0]
 
 
 def test_the_maze_wants_exactly_two_metres_per_second_towards_the_next_checkpoint():
@@ -172,7 +172,7 @@ def test_the_maze_wants_exactly_two_metres_per_second_towards_the_next_checkpoin
     east = readings(rows=3, com_velocity=speeds, stage=np.zeros(3, np.int64))
     east.scene[:, :2] = 1.0
     expected = [(5 * move + 1) / 6 for move in (1.0, 0.0, 0.25)]
-    assert tasks.maze(east)[1]["move"] == pytest.approx(expected)
+    assert rewards.maze(east)[1]["move"] == pytest.approx(expected)
 
 
 def test_sitting_at_the_right_height_over_the_chair_earns_one():
@@ -180,14 +180,14 @@ def test_sitting_at_the_right_height_over_the_chair_earns_one():
         rows=2, imu=np.array([[0, 0, 1.28]] * 2), scene=np.array([[-0.25, 0.1, 0]] * 2)
     )
     seated.qpos[:, :3] = [[-0.25, 0.1, 0.7], [-0.25, 0.2, 0.7]]
-    assert tasks.sit(seated)[0] == pytest.approx([1.0, 0.5 + 0.5 * 0.1])
+    assert rewards.sit(seated)[0] == pytest.approx([1.0, 0.5 + 0.5 * 0.1])
 
 
 def test_reach_pays_more_at_one_metre_and_at_five_centimetres_from_the_goal():
     goal = np.array([[1.0, 0, 1]] * 3)
     hand = goal + np.array([[1.1, 0, 0], [0.9, 0, 0], [0.04, 0, 0]])
     at = readings(rows=3, goal=goal, hand=hand, qvel=np.full((3, 25), 2.0))
-    assert tasks.reach(at)[0] == pytest.approx(np.array([5.0, 10.0, 20.0]) - 1e-4 * 100)
+    assert rewards.reach(at)[0] == pytest.approx(np.array([5.0, 10.0, 20.0]) - 1e-4 * 100)
 
 
 def test_success_bars_are_the_published_ones():
