@@ -28,7 +28,7 @@ from distill.report import student_maker
 from runtime import h1
 from runtime.observation import gravity_of
 from runtime.policy import OnnxPolicy
-from training.config import ConfigError, choose, describe
+from training.cli import ConfigError, choose, describe
 from training.evaluation import ActFunction
 from training.h1_env import H1Env
 from training.trainer import git_sha

@@ -36,8 +36,9 @@ from ray.exceptions import (  # pyright: ignore[reportMissingImports]
     RayTaskError,
 )
 
+from training.cli import ConfigError
 from training.collector import Collector, Duty, Moment, join, open_env
-from training.config import ConfigError, RayConfig, TrainConfig
+from training.config import RayConfig, TrainConfig
 from training.engine import LocalEngine, Round, Targets
 from training.evaluation import MakeEnv
 from training.planner import PlannerConfig

@@ -26,7 +26,8 @@ import mujoco
 import numpy as np
 
 from training import bench_train
-from training.config import ConfigError, TrainConfig, choose, describe
+from training.cli import ConfigError, choose, from_command_line
+from training.config import TrainConfig
 from training.gym_env import H1Gym
 from training.h1_env import H1Env
 from training.hb_adapter import MissingPackageError, RealEnv
@@ -235,19 +236,23 @@ def _print_training(table: dict[str, Any]) -> None:
 WHATS = ("all", "env", "levers", "search", "update")
 
 
+def load(words: list[str]) -> BenchConfig:
+    """Return the configuration that the words describe."""
+    config = choose(words, {"bench": BenchConfig()}, "bench")
+    if config.what not in WHATS:
+        raise ConfigError(f"cannot measure {config.what!r}; there are {list(WHATS)}")
+    if config.task_set not in TASK_SETS:
+        raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
+    if config.config not in PRESETS:
+        raise ConfigError(f"config={config.config!r}; there are {sorted(PRESETS)}")
+    return config
+
+
 def main() -> int:
     """Measure, print the table, and the table as JSON."""
-    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     try:
-        config = choose(words, {"bench": BenchConfig()}, "bench")
-        if config.what not in WHATS:
-            raise ConfigError(f"cannot measure {config.what!r}; there are {list(WHATS)}")
-        if config.task_set not in TASK_SETS:
-            raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
-        if config.config not in PRESETS:
-            raise ConfigError(f"config={config.config!r}; there are {sorted(PRESETS)}")
-        if len(words) < len(sys.argv) - 1:
-            print(__doc__, *describe(config), sep="\n")
+        config = from_command_line(load, __doc__)
+        if config is None:
             return 0
         facts = {**dataclasses.asdict(config), "cores": os.cpu_count(), "git": git_sha()}
         if config.what != "env":

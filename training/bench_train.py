@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training import mcts
 from training.agent import build_model
-from training.config import ConfigError, TrainConfig, to_dict
+from training.cli import ConfigError, to_dict
+from training.config import TrainConfig
 from training.learner import Learner
 from training.networks import autocast
 from training.planner import ModelView, PlannerConfig, pick_heads, plan

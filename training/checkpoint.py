@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runtime.fields import leaves
-from training.config import ConfigError, TrainConfig, from_dict, to_dict
+from training.cli import ConfigError, to_dict
+from training.config import TrainConfig, from_dict
 from training.learner import Learner
 from training.replay import Replay
 

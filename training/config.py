@@ -1,27 +1,22 @@
-"""What a training run can be told: frozen dataclasses, presets, and `key=value` overrides."""
+"""What a training run can be told: frozen dataclasses, and which values fit together.
+
+Ready ones: `training.presets`. How words become them: `training.cli`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from runtime.fields import table
+from training.cli import ConfigError, rebuild
+from training.cli import choose as choose  # these three are asked for here too
+from training.cli import describe as describe
+from training.cli import to_dict as to_dict
 from training.mcts import SearchConfig
 from training.randomization import Randomization
 from training.scheduler import ScheduleConfig
-
-Config = TypeVar("Config")
-
-
-class ConfigError(ValueError):
-    """A key, value or preset that does not exist or does not fit."""
 
 
 @dataclass(frozen=True)
@@ -269,71 +264,6 @@ _CHOICES = {
 }
 
 
-def rebuild(kind: Any, values: dict[str, Any]) -> Any:
-    """Rebuild the dataclass `kind` from plain containers (lists become tuples)."""
-    kinds = get_type_hints(kind)
-    unknown = set(values) - set(kinds)
-    if unknown:
-        raise ConfigError(f"unknown keys {sorted(unknown)}; there are {sorted(kinds)}")
-    parts = {
-        name: rebuild(kinds[name], item)
-        if isinstance(item, dict)
-        else (tuple(item) if isinstance(item, list) else item)
-        for name, item in values.items()
-    }
-    try:
-        return kind(**parts)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return the configuration as JSON-ready containers."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
 def from_dict(values: dict[str, Any]) -> TrainConfig:
     """Rebuild a configuration saved by `to_dict`; unknown keys are refused."""
     return rebuild(TrainConfig, values)
-
-
-_YAML_BOOLEAN = re.compile(r"=(on|off|yes|no)$", re.IGNORECASE)  # words, until a field is a bool
-
-
-def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Config:
-    """Return the preset that `preset=` names (or `default`) with `key=value` words merged in.
-
-    Raises:
-        ConfigError: a word without `=`, an unknown key or preset, or a value of another type.
-    """
-    for word in arguments:
-        if "=" not in word:
-            raise ConfigError(f"{word!r} is not key=value")
-    cli = OmegaConf.from_dotlist([_YAML_BOOLEAN.sub(r"='\1'", word) for word in arguments])
-    preset = cli.get("preset", default)
-    if preset not in presets:
-        raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")
-    base = OmegaConf.structured(presets[preset])
-    _make_writable(base)
-    kind = type(presets[preset])
-    try:
-        merged = OmegaConf.merge(base, cli)
-    except OmegaConfBaseException as error:
-        words = ", ".join(get_type_hints(kind))
-        raise ConfigError(f"{str(error).splitlines()[0]} (keys: {words})") from None
-    return rebuild(kind, OmegaConf.to_container(merged, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
-
-
-def _make_writable(node: Any) -> None:
-    """Let what came from frozen dataclasses be overridden, at any depth."""
-    OmegaConf.set_readonly(node, False)
-    for name in node:
-        if OmegaConf.is_dict(node[name]):
-            _make_writable(node[name])
-
-
-def describe(config: Any) -> list[str]:
-    """Return one line per leaf for --help: `key=default  (type)  meaning and unit`."""
-    return table(config)

@@ -20,8 +20,8 @@ import numpy as np
 
 from training import demos
 from training.checkpoint import CheckpointError
+from training.cli import ConfigError, choose, from_command_line
 from training.collector import PELVIS_HEIGHT
-from training.config import ConfigError, choose, describe
 from training.contenders import Contender, contenders
 from training.demonstrator import best_checkpoint
 from training.h1_env import H1Env
@@ -110,13 +110,10 @@ def performer(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
 
 
 def main() -> int:
-    words = sys.argv[1:]
-    wants_help = any(word in ("-h", "--help") for word in words)
+    presets = {"h1": DemonstrateConfig()}
     try:
-        config = choose([w for w in words if w not in ("-h", "--help")],
-                        {"h1": DemonstrateConfig()}, "h1")  # fmt: skip
-        if wants_help:
-            print(__doc__, *describe(config), sep="\n")
+        config = from_command_line(lambda words: choose(words, presets, "h1"), __doc__)
+        if config is None:
             return 0
         performers = {name: performer(config, name) for name in config.tasks}
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:

@@ -19,7 +19,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from training.config import ConfigError, ReplayConfig, TrainConfig
+from training.cli import ConfigError
+from training.config import ReplayConfig, TrainConfig
 from training.features import mirror_of, see
 from training.mirror import mirror_joints
 from training.replay import Batch, Replay

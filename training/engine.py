@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from training.batches import Batches
+from training.cli import ConfigError
 from training.collector import Collector, Duty, Moment, open_env
-from training.config import ConfigError, TrainConfig
+from training.config import TrainConfig
 from training.evaluation import MakeEnv
 from training.metrics import Averages
 from training.planner import PlannerConfig

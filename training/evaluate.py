@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 
 from training.checkpoint import write_text
-from training.config import ConfigError, choose, describe
+from training.cli import ConfigError, choose, from_command_line
 from training.contenders import Contender, contenders
 from training.evaluation import MakeEnv, Score, evaluate, normalised
 from training.h1_env import H1Env
@@ -193,11 +193,9 @@ def load(words: list[str]) -> EvaluateConfig:
 
 def main() -> int:
     """Read the words, score, report."""
-    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     try:
-        config = load(words)
-        if len(words) < len(sys.argv) - 1:
-            print(__doc__, *describe(config), sep="\n")
+        config = from_command_line(load, __doc__)
+        if config is None:
             return 0
         if config.suite == "real":
             load_package()

@@ -17,7 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from training.config import ConfigError, TrainConfig
+from training.cli import ConfigError
+from training.config import TrainConfig
 
 NEVER = 10**6  # segments until a process that does not evaluate would
 

@@ -26,7 +26,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import ConfigError, choose, describe
+from training.cli import ConfigError, choose, from_command_line
 from training.h1_env import H1Env
 from training.physics import MUJOCO
 from training.tasks import TASKS
@@ -246,11 +246,10 @@ def report(config: ParityConfig) -> int:
 
 def main() -> int:
     """Read the words, compare, report."""
-    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    presets = {"parity": ParityConfig()}
     try:
-        config = choose(words, {"parity": ParityConfig()}, "parity")
-        if len(words) < len(sys.argv) - 1:
-            print(__doc__, *describe(config), sep="\n")
+        config = from_command_line(lambda words: choose(words, presets, "parity"), __doc__)
+        if config is None:
             return 0
         if not config.golden:
             raise ConfigError("golden=<file.npz> is missing")

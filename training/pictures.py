@@ -18,7 +18,7 @@ if sys.platform == "linux":
 
 import mujoco
 
-from training.config import ConfigError, choose, describe
+from training.cli import ConfigError, choose, from_command_line
 from training.physics import build_model
 from training.scenes import SCENES
 from training.tasks import TASK_SETS, TASKS
@@ -84,18 +84,22 @@ def png(image: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def load(words: list[str]) -> PictureConfig:
+    """Return the configuration that the words describe."""
+    config = choose(words, {"pictures": PictureConfig()}, "pictures")
+    if config.task_set not in TASK_SETS:
+        raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
+    return config
+
+
 def main() -> int:
     """Draw them all."""
-    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     try:
-        config = choose(words, {"pictures": PictureConfig()}, "pictures")
-        if config.task_set not in TASK_SETS:
-            raise ConfigError(f"no task_set {config.task_set!r}; there are {sorted(TASK_SETS)}")
+        config = from_command_line(load, __doc__)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if len(words) < len(sys.argv) - 1:
-        print(__doc__, *describe(config), sep="\n")
+    if config is None:
         return 0
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)

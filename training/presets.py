@@ -6,6 +6,7 @@ constants of its released code (docs/ezm_release.md has where we differ from it,
 
 import dataclasses
 
+from training.cli import choose
 from training.config import (
     CollectConfig,
     ImitationConfig,
@@ -16,7 +17,6 @@ from training.config import (
     ReplayConfig,
     TargetConfig,
     TrainConfig,
-    choose,
 )
 from training.mcts import SearchConfig
 

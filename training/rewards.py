@@ -1,8 +1,8 @@
 """What HumanoidBench pays an H1 for: one pure function per task, over batched readings.
 
-A reward sees `Readings` only, never the simulator, and keeps no state: what an episode must remember
-(the maze's stage, the goal of reach) comes in with the readings. Rows of a batch do not see each
-other. Which reward, end and scene make a task: `training.tasks`.
+A reward sees `Readings` only, never the simulator, and keeps no state: what an episode must
+remember (the maze's stage, the goal of reach) comes in with the readings. Rows of a batch do not
+see each other. Which reward, end and scene make a task: `training.tasks`.
 
 Source: HumanoidBench (Sferrazza et al. 2024) as it runs. What the readings hold at the end of a
 control step is partly one sub-step old, see `training.physics`.

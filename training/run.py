@@ -15,22 +15,19 @@ def main() -> int:
 
         from training import parallel
         from training.checkpoint import CheckpointError
-        from training.config import ConfigError, describe
+        from training.cli import ConfigError, from_command_line
         from training.presets import load_config
         from training.trainer import Trainer
     except ModuleNotFoundError as error:
         how = "pip install 'ezm[train]', or in a checkout pip install -e '.[train]'"
         print(f"error: {error}; training needs {how}", file=sys.stderr)
         return 2
-    arguments = sys.argv[1:]
-    wants_help = any(word in ("-h", "--help") for word in arguments)
     try:
-        config = load_config([word for word in arguments if word not in ("-h", "--help")])
+        config = from_command_line(load_config, __doc__)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if wants_help:
-        print(__doc__, *describe(config), sep="\n")
+    if config is None:
         return 0
     try:
         Trainer(parallel.begin(config)).run()

@@ -20,7 +20,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config import ConfigError, TrainConfig, choose, describe
+from training.cli import ConfigError, choose, describe
+from training.config import TrainConfig
 from training.presets import PRESETS
 from training.scheduler import KINDS as SCHEDULES
 from training.study_report import report

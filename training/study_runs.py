@@ -12,7 +12,8 @@ import numpy as np
 
 from training import checkpoint
 from training.agent import Agent
-from training.config import ConfigError, TrainConfig, to_dict
+from training.cli import ConfigError, to_dict
+from training.config import TrainConfig
 from training.evaluation import ActFunction, MakeEnv, evaluate, normalised
 from training.suites import open_suite
 from training.toy import EPISODE, SIZE, WIDTHS, PointMass, returns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from training.agent import ACTION_SIZE
-from training.config import ConfigError, TrainConfig
+from training.cli import ConfigError
+from training.config import TrainConfig
 from training.evaluation import MakeEnv
 from training.features import view_size
 from training.h1_env import H1Env

@@ -16,8 +16,9 @@ import torch
 from training import checkpoint, demos, parallel, schedules
 from training.agent import Agent, build_model
 from training.batches import Batches
+from training.cli import to_dict
 from training.collector import Duty
-from training.config import TrainConfig, to_dict
+from training.config import TrainConfig
 from training.engine import open_engine
 from training.episodes import Episodes
 from training.evaluation import MakeEnv, evaluate

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import ConfigError, RayConfig
+from training.cli import ConfigError
+from training.config import RayConfig
 from training.toy import GOALS, SIZE, PointMass, move, rotation
 from training.trainer import Trainer
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training import bench, bench_train
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.presets import PRESETS
 
 

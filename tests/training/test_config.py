@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from training.config import ConfigError, ProposalConfig, TrainConfig, describe, from_dict, to_dict
+from training.cli import ConfigError, describe, to_dict
+from training.config import ProposalConfig, TrainConfig, from_dict
 from training.presets import PRESETS, load_config
 
 

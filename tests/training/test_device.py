@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from training import planner as planning
-from training.config import ConfigError, LossConfig, ModelConfig, ProposalConfig, TargetConfig
+from training.cli import ConfigError
+from training.config import LossConfig, ModelConfig, ProposalConfig, TargetConfig
 from training.learner import unrolled_losses
 from training.mcts import SearchConfig
 from training.planner import PlannerConfig, plan

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from training.config import ConfigError, RayConfig
+from training.cli import ConfigError
+from training.config import RayConfig
 from training.engine import LocalEngine
 from training.presets import load_config
 from training.trainer import Trainer

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import checkpoint, parallel
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.presets import PRESETS
 
 SMALL = PRESETS["h1_small"]

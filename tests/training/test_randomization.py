@@ -8,8 +8,9 @@ import pytest
 
 from runtime import h1
 from training import physics
+from training.cli import ConfigError, to_dict
 from training.collector import Collector
-from training.config import ConfigError, from_dict, to_dict
+from training.config import from_dict
 from training.h1_env import H1Env
 from training.presets import PRESETS, load_config
 from training.randomization import CONTROL_SUBSTEPS, MODERATE, SENSED, Randomization

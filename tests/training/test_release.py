@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import ConfigError, LossConfig, ModelConfig, OptimConfig
+from training.cli import ConfigError
+from training.config import LossConfig, ModelConfig, OptimConfig
 from training.learner import Learner, optimizer
 from training.presets import PRESETS, load_config
 from training.replay import TaskBuffer

@@ -9,7 +9,7 @@ import pytest
 
 from training import study, study_runs
 from training.charts import Line, draw
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.study import StudyConfig, plan_language, plan_scheduler, plan_tasks, split
 from training.study_report import report, spread_over_seeds, table
 from training.study_runs import Result, Run, train_and_score
