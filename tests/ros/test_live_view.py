@@ -7,8 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,9 @@ from runtime.modes import Mode
 ROOT = Path(__file__).parents[2]
 
 
-def wait_until(fact: Callable[[], Any], timeout: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if fact():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_the_page_of_a_run_through_ros_changes_the_task_stops_and_starts_again(tmp_path):
+def test_the_page_of_a_run_through_ros_changes_the_task_stops_and_starts_again(
+    tmp_path, wait_until
+):
     endpoint = f"ipc://{tmp_path}/h1"
     words = ["duration=600", "view=browser", "record=false", f"endpoint={endpoint}"]
     run = subprocess.Popen(

@@ -7,8 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,15 +25,6 @@ from runtime.processes import RobotProcess
 from runtime.state import Command, RobotState
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_until(fact: Callable[[], Any], timeout: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if fact():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 class View:
@@ -168,7 +158,7 @@ def events(view: View, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_stream_carries_the_state_of_the_robot_process(view, robot):
+def test_the_stream_carries_the_state_of_the_robot_process(view, robot, wait_until):
     client = RobotClient(robot.endpoint, "test")
     reading = client.wait(10.0)
     client.close()
@@ -192,7 +182,7 @@ def look(view: View) -> http.client.HTTPResponse | None:
     return None
 
 
-def test_more_pages_than_places_are_told_so(view):
+def test_more_pages_than_places_are_told_so(view, wait_until):
     streams: list[http.client.HTTPResponse] = []
 
     def one_more() -> bool:  # places of earlier tests are free once the server has noticed
@@ -211,7 +201,7 @@ def test_more_pages_than_places_are_told_so(view):
     streams[-1].close()
 
 
-def test_anybody_may_stop_the_robot_whatever_is_in_the_body():
+def test_anybody_may_stop_the_robot_whatever_is_in_the_body(wait_until):
     with RobotProcess("mujoco") as robot:
         view, client = View(robot.endpoint), RobotClient(robot.endpoint, "test")
         assert client.wait(10.0).mode is Mode.ZERO_TORQUE

@@ -42,7 +42,8 @@ def text(selector: str) -> str:
 class Scene:
     """One run with its page open."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, wait_until: Callable[..., bool]) -> None:
+        self.wait_until = wait_until
         words = ["duration=600", "status=false", "view=browser", f"endpoint={endpoint}"]
         self.run = subprocess.Popen(
             [sys.executable, "runtime/run.py", *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -55,7 +56,7 @@ class Scene:
         self.url = found.group(1)
 
     def mode_is(self, mode: Mode, timeout: float = PATIENCE) -> bool:
-        return wait_until(lambda: self.robot.wait(60.0).mode is mode, timeout)
+        return self.wait_until(lambda: self.robot.wait(60.0).mode is mode, timeout)
 
     def in_policy(self) -> bool:
         """Reset an ESTOP that a test left, ask for POLICY, and again: a late wish is void."""
@@ -74,7 +75,7 @@ class Scene:
         """Click until it is so, as a person would: a wish that a busy machine delays is void."""
         for _ in range(6):
             browser.click(selector)
-            if wait_until(fact, 15.0):
+            if self.wait_until(fact, 15.0):
                 return
         now = self.robot.wait(60.0)
         raise AssertionError(
@@ -93,18 +94,9 @@ class Scene:
         return out
 
 
-def wait_until(fact: Callable[[], Any], timeout: float = PATIENCE) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if fact():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory) -> Iterator[Scene]:
-    made = Scene(f"ipc://{tmp_path_factory.mktemp('live')}/h1")
+def scene(tmp_path_factory, wait_until) -> Iterator[Scene]:
+    made = Scene(f"ipc://{tmp_path_factory.mktemp('live')}/h1", wait_until)
     yield made
     made.close()
 
@@ -225,8 +217,8 @@ def test_without_the_key_every_control_but_the_e_stop_is_dead(scene):
         page.close()
 
 
-def test_when_the_run_ends_the_page_says_that_what_it_shows_is_old(tmp_path):
-    made = Scene(f"ipc://{tmp_path}/h1")
+def test_when_the_run_ends_the_page_says_that_what_it_shows_is_old(tmp_path, wait_until):
+    made = Scene(f"ipc://{tmp_path}/h1", wait_until)
     page = chromium.Browser(made.url)
     try:
         page.wait("document.body.dataset.ready")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,15 +50,6 @@ def run(*words: str, **environment: str) -> tuple[int, str, str]:
 def children(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
-
-
-def wait_until(fact: Callable[[], bool], timeout: float = 15.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if fact():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def alive(pid: int) -> bool:
@@ -141,7 +131,7 @@ def test_with_cyclonedds_a_network_without_a_robot_is_told_so(make_policy):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stage", ["starting", "running"])
-def test_a_signal_at_any_stage_damps_and_ends_cleanly(make_policy, number, stage):
+def test_a_signal_at_any_stage_damps_and_ends_cleanly(make_policy, number, stage, wait_until):
     process = start(f"policy={make_policy()}", "duration=60")
     assert process.stdout is not None
     if stage == "running":
@@ -159,7 +149,9 @@ def test_a_signal_at_any_stage_damps_and_ends_cleanly(make_policy, number, stage
         assert set(json.loads(out.strip().splitlines()[-1])) == KEYS
 
 
-def test_if_the_parent_is_killed_the_robot_process_damps_and_ends_by_itself(make_policy):
+def test_if_the_parent_is_killed_the_robot_process_damps_and_ends_by_itself(
+    make_policy, wait_until
+):
     process = start(f"policy={make_policy()}", "duration=60")
     assert wait_until(lambda: bool(children(process.pid)))
     offspring = children(process.pid)
@@ -181,7 +173,7 @@ def test_a_killed_robot_process_ends_the_run_with_code_1(make_policy):
     assert "the robot process ended" in err
 
 
-def test_a_policy_that_falls_silent_leaves_the_robot_in_damping(make_policy):
+def test_a_policy_that_falls_silent_leaves_the_robot_in_damping(make_policy, wait_until):
     policy = load_policy(make_policy())
     with RobotProcess("mujoco") as process:
         client = RobotClient(process.endpoint, "test")
