@@ -1,4 +1,4 @@
-"""A toy world for the training tests: a point mass that checks how it is used."""
+"""What the training tests share: a point mass that checks how it is used, and a way into doors."""
 
 import dataclasses
 
@@ -143,3 +143,15 @@ class Toy:
 @pytest.fixture(scope="session")
 def toy() -> Toy:
     return Toy()
+
+
+@pytest.fixture
+def call_door(monkeypatch, capsys):
+    """Return `call(main, *words)`: exit status, standard output, standard error of a door."""
+
+    def call(main, *words):
+        monkeypatch.setattr("sys.argv", ["door.py", *words])
+        status = main()
+        return status, *capsys.readouterr()
+
+    return call

@@ -1,6 +1,7 @@
 """The bench runs, compares like with like, and ends in a line a program can read."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,15 +9,8 @@ from training import bench
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the door with these words; return (exit status, standard output, standard error)."""
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["bench.py", *words])
-        status = bench.main()
-        return status, *capsys.readouterr()
-
-    return call
+def run(call_door):
+    return partial(call_door, bench.main)
 
 
 def test_env_bench_ends_in_json_with_the_rates_of_all_parts(run):

@@ -1,6 +1,7 @@
 """The door that scores: random, home, checkpoints and students, both protocols, one table."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,15 +19,8 @@ FAST = ("episodes=2", "steps=12", "seed=3")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the door with these words; return (exit status, standard output, standard error)."""
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["evaluate.py", *words])
-        status = door.main()
-        return status, *capsys.readouterr()
-
-    return call
+def run(call_door):
+    return partial(call_door, door.main)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,8 @@ FILE = Path(__file__).parents[1] / "golden" / "humanoidbench_h1.npz"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the door with these words; return (exit status, standard output, standard error)."""
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["parity.py", *words])
-        status = parity.main()
-        return status, *capsys.readouterr()
-
-    return call
+def run(call_door):
+    return partial(call_door, parity.main)
 
 
 def altered(path, **changes):
