@@ -187,7 +187,7 @@ def flop(part: Part) -> float:
 
 
 def levers(config: TrainConfig) -> dict[str, TrainConfig]:
-    """Return the configuration with re-analysis made cheaper in the ways of the specification."""
+    """Return configurations with ever less re-analysis, by what is searched."""
     every, targets = config.targets.unroll + 1, config.targets
     variants = {
         f"all {every} positions, whole batch": (every, 1.0),
