@@ -18,8 +18,10 @@ from training import schedules
 from training.config import TrainConfig
 from training.evaluation import Env, MakeEnv
 from training.features import see
+from training.h1_env import H1Env, Step
 from training.planner import PlannerConfig, plan
 from training.randomization import Randomization
+from training.tasks import task
 from training.world_model import WorldModel
 
 PELVIS_HEIGHT = 2  # column of HumanoidBench's observation, m
@@ -55,6 +57,7 @@ class Moment:
     observation: np.ndarray  # [R, O] before the step, as the networks see it
     action: np.ndarray  # [R, A] to be stored
     reward: np.ndarray  # [R]
+    rewards: np.ndarray  # [R, T] what every task gives for it; [R, 0] if experience is not shared
     end: np.ndarray  # [R, O] after the step, also where the episode is over
     terminated: np.ndarray  # [R] bool: the episode ended for good
     done: np.ndarray  # [R] bool: it ended, for good or not
@@ -119,6 +122,7 @@ class Collector:
         if senseless.all():
             raise FloatingPointError("no row's action is finite: the networks are broken")
         step = self.env.step(action)
+        rewards = self._rewards(step)
         action = np.where(senseless[:, None], np.float32(0), action)  # as the environment does
         if random and collect.random_stores == "planned":
             action = self.planned_action(progress)
@@ -131,10 +135,20 @@ class Collector:
             self.observation = see(collect.observation, self.env.reset(done))
         stepped = time.perf_counter()
         return Moment(
-            observation, action, step.reward, end, terminated, done,
+            observation, action, step.reward, rewards, end, terminated, done,
             np.zeros(rows, bool) if step.failed is None else step.failed, self.observation,
             np.full(rows, 1e3 * (acted - began)), np.full(rows, 1e3 * (stepped - acted)),
         )  # fmt: skip
+
+    def _rewards(self, step: Step) -> np.ndarray:
+        """Return what every task gives for this step, [R, T], if experience is shared."""
+        if not self.config.replay.shared:
+            return np.zeros((len(self.duty.task), 0), np.float32)
+        assert isinstance(self.env, H1Env)  # as the configuration demands
+        readings = self.env.readings()
+        rewards = np.stack([task(n).reward(readings)[0] for n in self.config.tasks], axis=1)
+        broken = False if step.failed is None else step.failed[:, None]
+        return np.where(broken, 0.0, rewards).astype(np.float32)
 
     def random_action(self) -> np.ndarray:
         """Return uniform actions [R, A] within collect.random_scale."""

@@ -17,6 +17,7 @@ from training.cli import to_dict as to_dict
 from training.mcts import SearchConfig
 from training.randomization import Randomization
 from training.scheduler import ScheduleConfig
+from training.tasks import task
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class ReplayConfig:
     recent_share: float = 0.0  # share of every batch drawn from the newest transitions
     recent: int = 30_000  # how many of them, per task
     drop_tail: int = 0  # steps per block whose last one of an episode is left out; released: 100
+    shared: bool = False  # every transition trains every task, with that task's reward
     mirrored: bool = False  # half of every batch left-right mirrored (level floor only)
 
 
@@ -220,6 +222,8 @@ class TrainConfig:
                 f"replay.task_share={list(shares)}: expected one positive number for each of "
                 f"{list(self.tasks)}"
             )
+        if self.replay.shared:
+            self._check_sharing()
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"device={self.device!r}; there are cpu, cuda, cuda:0, cuda:1, …")
         rows = len(self.tasks) * self.collect.envs_per_task
@@ -242,6 +246,15 @@ class TrainConfig:
         if not self.tasks or self.optim.batch < len(self.tasks):
             raise ConfigError(
                 f"optim.batch={self.optim.batch} gives no sample to each of tasks={self.tasks}"
+            )
+
+    def _check_sharing(self) -> None:
+        scenes = sorted({task(name).scene for name in self.tasks})
+        if self.suite != "ours" or self.schedule.moves_rows or len(scenes) > 1:
+            raise ConfigError(
+                "replay.shared=true needs suite=ours, a schedule that leaves the rows alone and "
+                f"tasks of one scene; given suite={self.suite}, schedule.kind={self.schedule.kind}"
+                f", {list(self.tasks)} of {scenes}"
             )
 
 

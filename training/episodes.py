@@ -27,7 +27,7 @@ class Episodes:
         """Begin episodes of tasks [R] at observations [R, O], of `step_limit` steps at most."""
         self.config, self.replay, self.scheduler = config, replay, scheduler
         self.averages, self.task, self.observation = averages, task, observation
-        self.step_limit = step_limit
+        self.step_limit, self.shared = step_limit, config.replay.shared
         self.returns = np.zeros(len(task))
         self.lengths = np.zeros(len(task), int)
         self.failures = 0  # episodes that the simulation's breakdown ended
@@ -35,8 +35,9 @@ class Episodes:
     def add(self, moment: Moment, random: bool) -> None:
         """Store one step of every row; `random`: the scheduler learns nothing from it."""
         for task, buffer in enumerate(self.replay.buffers):
-            mine = self.task == task
-            buffer.add(moment.observation[mine], moment.action[mine], moment.reward[mine])
+            mine = self._rows(task)
+            reward = moment.rewards[:, task] if self.shared else moment.reward
+            buffer.add(moment.observation[mine], moment.action[mine], reward[mine])
         self.failures += int(moment.failed.sum())
         self.returns += moment.reward
         self.lengths += 1
@@ -48,6 +49,10 @@ class Episodes:
         self.averages.add(
             {"ms_act": float(moment.ms_act.max()), "ms_env": float(moment.ms_env.max())}
         )
+
+    def _rows(self, task: int) -> np.ndarray:
+        """Return which rows [R] a task's buffer holds: all, or its own."""
+        return np.ones(len(self.task), bool) if self.shared else self.task == task
 
     def _tell(self, done: np.ndarray, random: bool) -> None:
         for task, name in enumerate(self.config.tasks):
@@ -62,8 +67,9 @@ class Episodes:
     def cut(self, rows: np.ndarray, terminated: np.ndarray) -> None:
         """Write the final frame of the episodes of `rows` (bool) and begin new ones there."""
         for task, buffer in enumerate(self.replay.buffers):
-            mine = np.flatnonzero(rows & (self.task == task))
-            first = np.searchsorted(self.task, task)
+            held = self._rows(task)
+            mine = np.flatnonzero(rows & held)
+            first = int(held.argmax())
             buffer.finish(mine - first, self.observation[mine], terminated[mine])
             if self.config.replay.drop_tail:
                 block = self.config.replay.drop_tail

@@ -101,7 +101,8 @@ def reanalyse(
 
     alive = on(batch.alive)[:, :positions]
     final = on(batch.final)
-    index = value_targets.bootstrap_index(final, positions, config.td_steps)
+    steps = torch.where(on(batch.own), config.td_steps, 1).unsqueeze(1)
+    index = value_targets.bootstrap_index(final, positions, steps)
     frames = on(batch.observation)
     task = on(batch.task)
     boot = frames.gather(1, index.unsqueeze(-1).expand(-1, -1, frames.shape[-1]))

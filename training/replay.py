@@ -32,6 +32,7 @@ class Batch:
     place: tuple[np.ndarray, np.ndarray, np.ndarray]  # task, row, column of each root
     demo: np.ndarray  # [B] bool: of a demonstration, stored_action is what to imitate
     flipped: np.ndarray  # [B] bool: seen in the mirror
+    own: np.ndarray  # [B] bool: this task's policy acted; else its later actions were not chosen
 
 
 class TaskBuffer:
@@ -41,6 +42,7 @@ class TaskBuffer:
         columns = max(capacity // rows, 4 * window)
         self.rows, self.columns, self.window = rows, columns, window
         self.active = rows  # of them, those that are being written
+        self.own = np.ones(rows, bool)  # of them, those in which this task's policy acts
         self.observation = np.zeros((rows, columns, observation), np.float32)
         self.action = np.zeros((rows, columns, action), np.float32)
         self.reward = np.zeros((rows, columns), np.float32)
@@ -187,10 +189,19 @@ class Replay:
         window: int,
         config: ReplayConfig,
     ):
+        """Build empty buffers for `rows` environments of each task.
+
+        If they share, every buffer has the rows of all tasks, in order, with its own task's reward.
+        """
         self.config, self.window = config, window
+        shared = tasks if config.shared else 1
         self.buffers = [
-            TaskBuffer(rows, config.capacity, observation, action, window) for _ in range(tasks)
+            TaskBuffer(shared * rows, config.capacity, observation, action, window)
+            for _ in range(tasks)
         ]
+        if config.shared:
+            for task, buffer in enumerate(self.buffers):
+                buffer.own = np.repeat(np.arange(tasks), rows) == task
 
     def sample(
         self, batch: int, rng: np.random.Generator, counts: np.ndarray | None = None
@@ -215,13 +226,13 @@ class Replay:
                     buffer.action[rows, columns], buffer.reward[rows, columns], alive, final,
                     buffer.terminal[rows, columns][ends] & last.any(1), weight,
                     buffer.stored_action[rows, columns], buffer.stored_at[rows, columns],
-                    buffer._age(row, column) * buffer.active, row, column,
+                    buffer._age(row, column) * buffer.active, buffer.own[row], row, column,
                 )
             )  # fmt: skip
         fields = [np.concatenate(items) for items in zip(*parts, strict=True)]
         no = np.zeros(len(fields[0]), bool)
         place = (fields[0], fields[-2], fields[-1])
-        return Batch(*fields[:-2], place=place, demo=no, flipped=no)
+        return Batch(*fields[:-3], place=place, demo=no, flipped=no, own=fields[-3])
 
     def update_priorities(self, batch: Batch, error: np.ndarray) -> None:
         """Set the priority of the sampled roots to (error + 1e-6)^exponent."""

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 
-def bootstrap_index(final: Tensor, positions: int, steps: int) -> Tensor:
+def bootstrap_index(final: Tensor, positions: int, steps: int | Tensor) -> Tensor:
     """Return the frame from which each position bootstraps, [B, positions].
 
     Args:
         final: [B] index of the last frame of the episode within the window (window size - 1 if
             the episode goes on).
         positions: number of unroll positions, U + 1.
-        steps: n of the n-step return.
+        steps: n of the n-step return; [B, 1] if it differs from window to window.
     """
     start = torch.arange(positions, device=final.device)
     return torch.minimum(start + steps, final.unsqueeze(1)).maximum(start)

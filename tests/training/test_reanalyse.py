@@ -56,6 +56,7 @@ def windows(final, terminal, stored_at=None, newest=None):
         stored_at=at,
         demo=np.zeros(rows, bool),
         flipped=np.zeros(rows, bool),
+        own=np.ones(rows, bool),
         newest=np.zeros(rows, int) if newest is None else np.array(newest),
         place=(np.arange(rows) % 2, np.arange(rows), np.arange(rows)),
     )
@@ -207,3 +208,16 @@ def test_the_weighted_policy_target_is_the_softmax_mean_of_the_candidates(model)
     )
     assert not torch.allclose(best.action, mean.action)
     assert float(mean.action.abs().max()) <= 1.0
+
+
+def test_where_another_tasks_policy_acted_the_return_takes_one_step(model):
+    batch = windows([W, W, 1], [False, False, True])
+    batch = Batch(**{**vars(batch), "own": np.array([False, True, False])})
+    out, _ = reanalyse(model, batch, targets(), PLANNER, 0)
+    value = network_value(model, batch.observation[0, 1], 0)
+    discount = PLANNER.search.discount
+    assert float(out.value[0, 0]) == pytest.approx(batch.reward[0, 0] + discount * value, rel=1e-4)
+    assert float(out.value[2, 0]) == pytest.approx(batch.reward[2, 0], rel=1e-5)
+    longer, _ = reanalyse(model, windows([W, W, 1], [False, False, True]), targets(), PLANNER, 0)
+    assert torch.equal(out.value[1], longer.value[1])
+    assert not torch.equal(out.value[0], longer.value[0])
