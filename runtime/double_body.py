@@ -68,6 +68,7 @@ class StateFrame:
             state.orientation, state.angular_velocity, waist, rate
         )
         record["quaternion"], record["gyroscope"] = quaternion, gyroscope
+        record["rpy"] = _roll_pitch_yaw(*quaternion.tolist())
         record["tick"] = tick & 0xFFFFFFFF
 
     def press(self, *names: str) -> None:
@@ -82,6 +83,13 @@ class StateFrame:
         """Return the CDR payload with its CRC."""
         self.record["crc"] = layout.STATE.crc(self._buffer.tobytes())
         return self._buffer.tobytes()
+
+
+def _roll_pitch_yaw(w: float, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """Return the angles, rad, that a real IMU reports beside its quaternion."""
+    roll = math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    pitch = math.asin(max(-1.0, min(1.0, 2.0 * (w * y - z * x))))
+    return roll, pitch, math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 @dataclass

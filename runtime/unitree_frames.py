@@ -52,6 +52,11 @@ def is_whole(payload: bytes) -> bool:
     return layout.STATE.whole(payload)
 
 
+def has_no_crc(payload: bytes) -> bool:
+    """Return True if a LowState payload is of the right size and its CRC was never filled in."""
+    return len(payload) == layout.STATE.size and not any(payload[-4:])
+
+
 def robot_state(payload: bytes, stamp: float) -> RobotState:
     """Read the 19 joints and the pelvis out of a whole LowState payload."""
     numbers = np.frombuffer(payload, "<f4").take(_NUMBERS).astype(np.float64)
@@ -76,6 +81,13 @@ def _unturned(w: float, x: float, y: float, z: float, waist: float) -> tuple[flo
     """Return the quaternion before a turn by `waist` rad about its own z axis."""
     c, s = math.cos(0.5 * waist), math.sin(0.5 * waist)
     return w * c + z * s, x * c - y * s, y * c + x * s, z * c - w * s
+
+
+def turn_back(orientation: np.ndarray, yaw: float) -> None:
+    """Turn a quaternion [4] w x y z back by `yaw` rad about the world's vertical, in place."""
+    c, s = math.cos(0.5 * yaw), math.sin(0.5 * yaw)
+    w, x, y, z = orientation.tolist()
+    orientation[:] = w * c + z * s, x * c + y * s, y * c - x * s, z * c - w * s
 
 
 def pelvis_from_torso(

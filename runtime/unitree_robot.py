@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 
 from runtime import unitree_frames as frames
+from runtime.observation import yaw_of
 from runtime.robot import Health, RobotError
 from runtime.state import JointTargets, RobotState
 from runtime.unitree_api import RELEASE_MODE, MotionSwitcher, SwitcherError
@@ -32,6 +33,9 @@ class UnitreeRobot:
     motion: what to do about the robot's own motion program. `check` refuses to start while there is
     one, `release` ends it (the robot goes limp: hang it first), `ignore` does not ask: for robots
     without a motion switcher, put into low-level mode by hand.
+
+    The IMU's yaw is counted from wherever it was switched on, the policy's from where the robot
+    faces: until POLICY is entered the yaw reads 0, from then on how far it has turned since.
     """
 
     fallen = False  # tilt is the guard's business; nobody measures height here
@@ -55,6 +59,7 @@ class UnitreeRobot:
         self._state: RobotState | None = None
         self._payload = b""  # the newest whole one
         self._tick = b""  # of the newest one
+        self._facing, self._follows = 0.0, True  # rad, the IMU's yaw that reads 0; still moving?
         self.broken = self.frozen = 0  # states of wrong size or CRC; states whose tick stood still
         self._broken_run = 0
         self.alarm = ""  # why to stop at once: the remote, a motor, another commander
@@ -87,7 +92,7 @@ class UnitreeRobot:
             if self._stands_still(payload):
                 self.frozen += 1
                 continue
-            self._payload, self._state = payload, frames.robot_state(payload, now)
+            self._take(payload, now)
             pressed = frames.buttons(payload) & STOP_BUTTONS
             if pressed:
                 alarm = f"remote: {', '.join(sorted(pressed))}"
@@ -112,13 +117,16 @@ class UnitreeRobot:
         return self._others.count
 
     def place(self) -> None:
-        """The gantry and the people at it do that."""
+        """The gantry and the people at it do that; where the robot faces is ahead."""
+        self._follows = True
 
     def catch(self) -> None:
-        """The gantry and the people at it do that."""
+        """The gantry and the people at it do that; where the robot faces is ahead."""
+        self._follows = True
 
     def release(self) -> None:
-        """The gantry and the people at it do that."""
+        """The gantry and the people at it do that; ahead is now where the robot faced."""
+        self._follows = False
 
     def close(self) -> None:
         """Leave the domain."""
@@ -126,17 +134,28 @@ class UnitreeRobot:
             self.__dict__.pop(name, None)
 
     def _wait(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
+        deadline, hint = time.monotonic() + patience, ""
         while time.monotonic() < deadline:
             for sample in self._reader.take(1):
                 payload = getattr(sample, "raw", b"")
                 if frames.is_whole(payload):
-                    self._payload = payload
-                    self._state = frames.robot_state(payload, time.monotonic())
+                    self._take(payload, time.monotonic())
                     return
                 self.broken += 1
+                if frames.has_no_crc(payload):
+                    hint = ", without a CRC, as unitree_mujoco's are"
             time.sleep(0.01)
-        raise RobotError(f"no whole {STATES} within {patience:g} s ({self.broken} broken ones)")
+        raise RobotError(
+            f"no whole {STATES} within {patience:g} s ({self.broken} broken ones{hint})"
+        )
+
+    def _take(self, payload: bytes, now: float) -> None:
+        """Make a whole payload the state, its yaw counted from where the robot faces."""
+        state = frames.robot_state(payload, now)
+        if self._follows:
+            self._facing = yaw_of(state.orientation)
+        frames.turn_back(state.orientation, self._facing)
+        self._payload, self._state = payload, state
 
     def _free_the_drives(self, patience: float) -> list[str]:
         if self._switcher is None:

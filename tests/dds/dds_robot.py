@@ -22,6 +22,7 @@ from runtime.double_body import StateFrame
 from runtime.guard import Action, GuardConfig
 from runtime.h1_double import MotionService
 from runtime.modes import Mode
+from runtime.observation import gravity_of
 from runtime.robot import RobotError
 from runtime.server import RobotServer, ServerConfig
 from runtime.server_link import RobotServerLink
@@ -44,7 +45,8 @@ class Double:
         self.reader = reader(self.participant, COMMANDS, LowCmd)
         self.service = MotionService(self.participant, "")
         self.q, self.buttons = h1.DEFAULT_POSE.copy(), ()
-        self.spoil = self.silent = self.frozen = self.deaf = False
+        self.orientation = UPRIGHT
+        self.spoil = self.bare = self.silent = self.frozen = self.deaf = False
         self.heard: list[bytes] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -56,10 +58,12 @@ class Double:
             tick += not self.frozen
             frame.press(*self.buttons)
             dq = np.full(19, 1e-3 * np.sin(tick))  # sensors are never quite still
-            frame.fill(RobotState(0.0, UPRIGHT, np.zeros(3), self.q, dq), tick)
+            frame.fill(RobotState(0.0, self.orientation, np.zeros(3), self.q, dq), tick)
             payload = bytearray(frame.payload())
             if self.spoil:
                 payload[200] ^= 1
+            if self.bare:
+                payload[-4:] = bytes(4)
             if not self.silent:
                 self.writer.write(LowState.deserialize(bytes(payload)))
             self.heard += [sample.raw for sample in self.reader.take(8) if hasattr(sample, "raw")]
@@ -121,6 +125,27 @@ def test_a_broken_crc_is_counted_and_never_read(double, robot):
     assert robot.health.broken_run > 0
     double.spoil = False
     assert read_until(robot, lambda: robot.health.broken_run == 0)
+
+
+def test_ahead_is_where_the_robot_faces_when_policy_is_entered(double, robot):
+    """An IMU's zero lies anywhere; only how far the robot has turned since then is a heading."""
+
+    def leaning(yaw: float) -> np.ndarray:  # 0.2 rad forward, then turned
+        c, s, cy, sy = np.cos(0.1), np.sin(0.1), np.cos(yaw / 2), np.sin(yaw / 2)
+        return np.array([cy * c, -sy * s, cy * s, sy * c])
+
+    def reads(yaw: float) -> bool:
+        return bool(abs(abs(robot.read().orientation @ leaning(yaw)) - 1.0) < 1e-6)
+
+    double.orientation = leaning(2.5)
+    assert read_until(robot, lambda: reads(0.0))
+    gravity = gravity_of(robot.read().orientation)
+    np.testing.assert_allclose(gravity, [np.sin(0.2), 0.0, -np.cos(0.2)], atol=1e-6)
+    robot.release()
+    double.orientation = leaning(2.9)
+    assert read_until(robot, lambda: reads(0.4)), "in POLICY it counts"
+    robot.catch()
+    assert read_until(robot, lambda: reads(0.0)), "in HOLD it is led"
 
 
 def test_a_frozen_state_grows_old_although_messages_keep_coming(double, robot):
@@ -191,6 +216,13 @@ def test_an_interface_that_does_not_exist_is_named_and_so_are_those_that_do():
 def test_it_refuses_to_start_without_a_state():
     with pytest.raises(RobotError, match=r"no whole rt/lowstate within 0.2 s"):
         UnitreeRobot("lo", domain=next(DOMAINS), patience=0.2)
+
+
+def test_states_that_carry_no_crc_are_refused_and_the_reason_is_told(double):
+    """So does unitree_mujoco's Python simulator."""
+    double.bare = True
+    with pytest.raises(RobotError, match=r"broken ones, without a CRC, as unitree_mujoco's"):
+        UnitreeRobot("lo", domain=double.domain, patience=0.5)
 
 
 def test_a_word_that_is_no_way_to_treat_the_motion_program_is_refused():

@@ -10,8 +10,8 @@ pytest.importorskip("mujoco")
 from runtime import h1
 from runtime import unitree_frames as frames
 from runtime import unitree_layout as layout
-from runtime.double_body import Body, BodyConfig, Drives
-from runtime.state import JointTargets
+from runtime.double_body import Body, BodyConfig, Drives, StateFrame
+from runtime.state import JointTargets, RobotState
 
 DT = 0.002
 HOME = JointTargets(1, 0.0, h1.DEFAULT_POSE, h1.STIFFNESS, h1.DAMPING)
@@ -117,6 +117,20 @@ def test_noise_has_the_size_that_was_asked_for_and_the_same_seed_the_same_noise(
     assert noisy == again
     rows = [[frames.robot_state(p, 0.0).joint_position for p in side] for side in (quiet, noisy)]
     assert np.std(np.array(rows[1]) - np.array(rows[0])) == pytest.approx(0.01, rel=0.1)
+
+
+def test_the_imu_tells_its_angles_beside_the_quaternion():
+    """Each angle alone, of the torso: the waist, 0.3 rad to the left, is part of the yaw."""
+    half = np.array([0.2, -0.3, 0.5]) / 2.0
+    for axis, angle in enumerate(2.0 * half):
+        quaternion = np.array([np.cos(half[axis]), 0.0, 0.0, 0.0])
+        quaternion[1 + axis] = np.sin(half[axis])
+        joints, frame = np.zeros(19), StateFrame()
+        joints[h1.JOINT_NAMES.index("torso")] = 0.3 * (axis == 2)
+        frame.fill(RobotState(0.0, quaternion, np.zeros(3), joints, np.zeros(19)), 1)
+        expected = np.zeros(3)
+        expected[axis] = angle + 0.3 * (axis == 2)
+        np.testing.assert_allclose(frame.record["rpy"], expected, atol=1e-6)
 
 
 def test_frozen_and_silent_states():

@@ -13,6 +13,7 @@ from runtime import h1
 from runtime import unitree_frames as frames
 from runtime import unitree_layout as layout
 from runtime.double_body import StateFrame
+from runtime.observation import gravity_of, yaw_of
 from runtime.state import JointTargets, RobotState
 
 
@@ -168,6 +169,20 @@ def test_the_torso_s_imu_is_turned_to_the_pelvis(seed):
     orientation, angular = frames.torso_from_pelvis(pelvis, rate, waist, waist_rate)
     np.testing.assert_allclose(orientation, torso, atol=1e-12)
     np.testing.assert_allclose(angular, gyro, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_quaternion_is_turned_back_about_the_vertical(seed):
+    rng = np.random.default_rng(seed)
+    before, yaw = rng.normal(size=4), rng.uniform(-4, 4)
+    before /= np.linalg.norm(before)
+    turn = np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+    orientation = quaternion_product(turn, before)
+    frames.turn_back(orientation, yaw)
+    np.testing.assert_allclose(orientation, before, atol=1e-12)
+    frames.turn_back(orientation, yaw_of(orientation))
+    assert abs(yaw_of(orientation)) < 1e-12
+    np.testing.assert_allclose(gravity_of(orientation)[2], gravity_of(before)[2], atol=1e-12)
 
 
 def test_buttons_and_hot_motors_are_named():
