@@ -1,14 +1,17 @@
-"""What the training tests share: a point mass that checks how it is used, and a way into doors."""
+"""What the training tests share: a toy world that checks how it is used, a small model, doors."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
-from training.config import ProposalConfig, TrainConfig
+from training.config import ModelConfig, ProposalConfig, TrainConfig
 from training.h1_env import Step
 from training.mcts import SearchConfig
 from training.presets import PRESETS
+from training.reanalyse import TrainingBatch
+from training.world_model import WorldModel
 
 GOALS = {
     "left": np.array([-0.6, 0.0, 0.3]),
@@ -143,6 +146,62 @@ class Toy:
 @pytest.fixture(scope="session")
 def toy() -> Toy:
     return Toy()
+
+
+OBSERVED, ACTIONS, UNROLL = 5, 3, 3
+SMALL = ModelConfig(latent=8, width=8, blocks=1, task_embedding=4, head_hidden=(8,), projector=8,
+                    policy_hidden=(8,), value_heads=2, head_norm="layer", bins=21)  # fmt: skip
+
+
+def small_model(norm="layer", **changes):
+    """Return a model whose heads answer something; its second task has only two actuators."""
+    torch.manual_seed(0)
+    model = WorldModel(
+        dataclasses.replace(SMALL, head_norm=norm, **changes), OBSERVED, [ACTIONS, 2]
+    )
+    for head in (model.reward_head, model.policy_head):  # zero heads would hide mistakes
+        torch.nn.init.normal_(head.last.weight, std=0.2)
+    return model
+
+
+def small_batch(rows=6, seed=0):
+    """Return a batch of both tasks with dead steps and stale policies among its positions."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def rand(*shape):
+        return 2.0 * torch.rand(shape, generator=generator) - 1.0
+
+    step_mask = torch.ones(rows, UNROLL + 1, dtype=torch.bool)
+    step_mask[1, 2:] = False
+    step_mask[2, 3:] = False
+    policy_mask = step_mask.clone()
+    policy_mask[1, 1] = policy_mask[2, 2] = policy_mask[3, 1] = False
+    return TrainingBatch(
+        task=torch.arange(rows) % 2,
+        observation=rand(rows, UNROLL + 1, OBSERVED),
+        action=rand(rows, UNROLL, ACTIONS),
+        reward=rand(rows, UNROLL),
+        value=10.0 * rand(rows, UNROLL + 1),
+        policy=0.9 * rand(rows, UNROLL + 1, ACTIONS),
+        weight=torch.rand(rows, generator=generator) + 0.1,
+        step_mask=step_mask,
+        policy_mask=policy_mask,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A model and batches small enough to be gone through by a loop."""
+
+    actions: int = ACTIONS
+    unroll: int = UNROLL
+    model: object = staticmethod(small_model)
+    batch: object = staticmethod(small_batch)
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    return Small()
 
 
 @pytest.fixture
