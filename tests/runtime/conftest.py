@@ -1,15 +1,24 @@
-"""Tiny policies for the runtime tests, written with the `onnx` package: no torch, no training."""
+"""What the runtime tests share: tiny policies (by `onnx`, no torch), states, a server in hand."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from runtime import frames, h1
+from runtime.frames import Kind, Verb
+from runtime.modes import Mode
+from runtime.robot_server import RobotServer
+from runtime.server import base_config
+from runtime.server_link import Request
 from runtime.spec import PolicySpec, spec_for_h1
+from runtime.state import JointTargets, RobotState
 
 
 def write_linear_policy(
@@ -69,3 +78,129 @@ def make_policy(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def state_with() -> Callable[..., RobotState]:
+    """Return a maker of states: the home pose at rest, but for what is named."""
+
+    def make(**changes: Any) -> RobotState:
+        upright = np.array([1.0, 0, 0, 0])
+        home = RobotState(0.0, upright, np.zeros(3), h1.DEFAULT_POSE.copy(), np.zeros(19))
+        return dataclasses.replace(home, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def targets_with() -> Callable[..., JointTargets]:
+    """Return a maker of targets: the home pose, or the one given, but for what is named."""
+
+    def make(position: np.ndarray | None = None, **changes: Any) -> JointTargets:
+        position = h1.DEFAULT_POSE.copy() if position is None else position
+        targets = JointTargets(1, 0.0, position, h1.STIFFNESS, h1.DAMPING)
+        return dataclasses.replace(targets, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lean() -> Callable[..., np.ndarray]:
+    """Return a maker of orientations: so many rad about x (axis 0), y (1) or z (2)."""
+
+    def make(angle: float, axis: int = 1) -> np.ndarray:
+        quaternion = np.zeros(4)
+        quaternion[0], quaternion[1 + axis] = math.cos(angle / 2), math.sin(angle / 2)
+        return quaternion
+
+    return make
+
+
+DT = 0.002  # s
+
+
+class FakeLink:
+    """Hands over what the test queued; everybody who sends holds the lease."""
+
+    def __init__(self) -> None:
+        self.inbox: list[JointTargets | Request] = []
+        self.answers: list[tuple[bool, str]] = []
+        self.frames: list[np.ndarray] = []
+        self.refused = 0
+
+    def receive(self, now: float) -> Iterator[JointTargets | Request]:
+        inbox, self.inbox = self.inbox, []
+        return iter(inbox)
+
+    def lease(self, request: Request, now: float) -> tuple[bool, str]:
+        return True, ""
+
+    def holds(self, peer: bytes, now: float) -> bool:
+        return peer == b"holder"
+
+    def commander(self, now: float) -> str:
+        return "holder"
+
+    def drop(self) -> None:
+        pass
+
+    def reply(self, request: Request, granted: bool, reason: str) -> None:
+        self.answers.append((granted, reason))
+
+    def publish(self, frame: np.ndarray) -> None:
+        self.frames.append(frames.decode(frame.tobytes(), Kind.STATE))
+
+
+class Bench:
+    """A server on a simulated robot, and time that only the test moves."""
+
+    def __init__(self, **config: Any) -> None:
+        from runtime.mujoco_robot import MujocoRobot
+
+        self.link: Any = FakeLink()
+        self.robot = MujocoRobot()
+        self.server = RobotServer(
+            self.robot, self.link, dataclasses.replace(base_config("mujoco"), **config)
+        )
+        self.server.verified = True
+        self.now, self.sending, self.target = 0.0, True, h1.DEFAULT_POSE.copy()
+        self.modes: list[Mode] = []
+        self.written: list[JointTargets] = []
+        write = self.robot.write
+        self.robot.write = lambda targets, ticks=1: (  # type: ignore[method-assign]
+            self.written.append(targets),
+            write(targets, ticks),
+        )[1]
+
+    def ask(self, mode: int, verb: Verb = Verb.MODE, peer: bytes = b"holder") -> tuple[bool, str]:
+        self.link.inbox.append(Request(peer, 1, verb, int(mode), "walk"))
+        self.tick()
+        return self.link.answers[-1]
+
+    def tick(self) -> None:
+        self.now += DT
+        if self.sending and round(self.now / DT) % 10 == 0:
+            self.link.inbox.append(JointTargets(1, 0.0, self.target, h1.STIFFNESS, h1.DAMPING))
+        stamp = self.now
+        read = type(self.robot).read
+        self.robot.read = lambda: dataclasses.replace(read(self.robot), stamp=stamp)  # type: ignore
+        self.server.tick(self.now)
+        mode = self.server.machine.mode
+        if not self.modes or self.modes[-1] is not mode:
+            self.modes.append(mode)
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds / DT)):
+            self.tick()
+
+    def to_policy(self) -> None:
+        self.ask(Mode.POLICY)
+        while self.server.machine.mode is not Mode.POLICY:
+            self.tick()
+            assert self.now < 5.0
+
+
+@pytest.fixture(scope="session", name="Bench")
+def bench_class() -> type[Bench]:
+    """Return the class: a test makes one with the limits that it wants."""
+    return Bench
