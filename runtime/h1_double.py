@@ -112,7 +112,8 @@ class Double:
     def tick(self, now: float, ticks: int) -> None:
         """Obey, move, tell."""
         for sample in self._commands.take(8):
-            self.body.command(getattr(sample, "raw", b""), now)
+            if hasattr(sample, "raw"):  # a writer's farewell is no command
+                self.body.command(sample.raw, now)
         for payload in self.body.step(now, ticks):
             self._states.write(self._lowstate.deserialize(payload))
 
