@@ -68,10 +68,12 @@ class Demonstrator:
         names = [self.tasks[index].name for index in self.task_index]
         gentle = self.sac.updates >= config.gentle_after
         different = gentle and config.randomization != Randomization()
+        each = config.envs_per_task
         env = H1Env(
             names, seed=int(self.rng.integers(2**62)), action_map=config.action_map,
             delay_substeps=config.delay_substeps,
             randomize=config.randomization if different else None,
+            nominal=np.arange(len(names)) % each < round(config.nominal * each),
         )  # fmt: skip
         until = min(self.sac.updates + config.evaluate_every, config.updates)
         observation = env.reset()
