@@ -12,11 +12,15 @@ python() { "${PYTHON:-.venv/bin/python}" "$@"; }
 different=(
     "randomization.friction=[0.5,1.25]" "randomization.mass=[0.9,1.1]" "randomization.strength=[0.85,1.0]"
     "randomization.stiffness=[0.9,1.1]" "randomization.damping=[0.9,1.1]" "randomization.latency=[0,6]"
-    "randomization.push_speed=[0.0,0.5]"
+    "randomization.push_speed=[-0.6,0.6]"
 )
-since=${SINCE:-90000} # updates: until 60,000 the demonstrator is harsh, then it has to find its gait again
+gentle=${GENTLE_UPDATES:-160000}
+since=${SINCE:-200000} # updates: until then the demonstrator was harsher, or had to find its gait again
 
-python training/demonstrator.py preset=h1_gentle out="$out/demonstrator" updates="${SAC_UPDATES:-160000}"
+[ -f "$out/gentle.done" ] ||
+    python training/demonstrator.py preset=h1_gentle out="$out/demonstrator" updates="$gentle"
+touch "$out/gentle.done"
+python training/demonstrator.py preset=h1_steady out="$out/demonstrator" updates="${SAC_UPDATES:-330000}"
 [ -f "$out/demos.safetensors" ] ||
     python training/demonstrate.py policy="$out/demonstrator" since="$since" rows=24 steps=1200 "noise=[0.01,0.25]" seed=11 \
         "${different[@]}" out="$out/demos.safetensors"
