@@ -231,14 +231,18 @@ class CommandClient:
         with self._lock:
             with contextlib.suppress(zmq.Again):
                 self._socket.send(frame.tobytes(), zmq.NOBLOCK)
-            deadline = time.monotonic() + ASK_TIMEOUT
-            while (left := deadline - time.monotonic()) > 0.0:
-                if not self._socket.poll(int(1e3 * left) + 1):
-                    break
-                with contextlib.suppress(FrameError):
-                    record = frames.decode(self._socket.recv(), Kind.ANSWER)[0]
-                    if int(record["seq"]) == number:
-                        return _decoded(record)
+            return self._await(number)
+
+    def _await(self, number: int) -> Answer:
+        """Return the answer to that wish; earlier ones and rubbish are passed over."""
+        deadline = time.monotonic() + ASK_TIMEOUT
+        while (left := deadline - time.monotonic()) > 0.0:
+            if not self._socket.poll(int(1e3 * left) + 1):
+                break
+            with contextlib.suppress(FrameError):
+                record = frames.decode(self._socket.recv(), Kind.ANSWER)[0]
+                if int(record["seq"]) == number:
+                    return _decoded(record)
         return Answer(False, NOBODY)
 
 

@@ -99,11 +99,7 @@ class Listener:
         for socket, _ in self._poller.poll(round(timeout * 1e3)):
             with contextlib.suppress(zmq.Again):
                 while len(found) < 2000:
-                    data = socket.recv(zmq.NOBLOCK)
-                    with contextlib.suppress(FrameError):
-                        kind = frames.kind_of(data)
-                        frames.decode(data, kind)
-                        found.append((kind, data))
+                    _keep(socket.recv(zmq.NOBLOCK), found)
         return found
 
     def close(self) -> None:
@@ -111,3 +107,11 @@ class Listener:
         for socket in self._sockets:
             socket.close()
         self._context.term()
+
+
+def _keep(data: bytes, found: list[tuple[Kind, bytes]]) -> None:
+    """Append what is a whole frame; drop what is none."""
+    with contextlib.suppress(FrameError):
+        kind = frames.kind_of(data)
+        frames.decode(data, kind)
+        found.append((kind, data))

@@ -87,16 +87,25 @@ class H1Env:
         self.placers: list[np.random.Generator | np.random.RandomState] = [*self.generators]
         self._delay_range, self._reset_noise = delay_substeps, reset_noise
         self.control = _control_map(action_map)
-        models = {
-            scene: physics.build_model(scene) for scene in {entry.scene for entry in self.tasks}
-        }
         self.randomize = randomize
         self._senses: Senses | None = None
         if randomize and randomize.disturbs_senses:
             self._senses = Senses(randomize, self.num_envs)
-        self._nominal = [models[entry.scene] for entry in self.tasks]
-        own = [copy.copy(model) for model in self._nominal] if randomize else self._nominal
+        self._spared = np.zeros(self.num_envs, bool) if nominal is None else nominal.astype(bool)
+        if self._spared.shape != (self.num_envs,):
+            raise ValueError(
+                f"nominal has shape {self._spared.shape}, expected ({self.num_envs},): one per row"
+            )
+        self._build(threads)
+        self._count_from_zero()
+        self.reset()
+
+    def _build(self, threads: int) -> None:
+        """Compile every scene once; a robot that is randomised has a model of its own."""
         scenes = [entry.scene for entry in self.tasks]
+        models = {scene: physics.build_model(scene) for scene in set(scenes)}
+        self._nominal = [models[scene] for scene in scenes]
+        own = [copy.copy(model) for model in self._nominal] if self.randomize else self._nominal
         self.physics = physics.Physics(own, scenes, threads=threads)
         self._groups = [
             (entry, _rows_of(entry.name, self.task_names))
@@ -105,6 +114,9 @@ class H1Env:
         self._long = [
             row for row, entry in enumerate(self.tasks) if entry.observation_size > ROBOT_SIZE
         ]
+
+    def _count_from_zero(self) -> None:
+        """Begin the books of the rows: what an episode remembers, and what was counted."""
         self.goal = np.zeros((self.num_envs, 3))  # m, of reach
         self.stage = np.zeros(self.num_envs, dtype=np.int64)  # of the maze
         self.diverged = 0  # episodes so far that a breakdown or an action not finite has ended
@@ -112,13 +124,7 @@ class H1Env:
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._delay = np.zeros(self.num_envs, dtype=np.int64)
         self._next_push = np.full(self.num_envs, 2**62)
-        self._spared = np.zeros(self.num_envs, bool) if nominal is None else nominal.astype(bool)
-        if self._spared.shape != (self.num_envs,):
-            raise ValueError(
-                f"nominal has shape {self._spared.shape}, expected ({self.num_envs},): one per row"
-            )
         self._previous = np.tile(h1.DEFAULT_POSE, (self.num_envs, 1))
-        self.reset()
 
     @property
     def qpos(self) -> NDArray[np.float64]:
@@ -186,11 +192,7 @@ class H1Env:
         Where an action is not finite, or the simulation breaks down, the episode ends: `failed`
         there, counted in `diverged`; the other rows go on.
         """
-        action = np.asarray(action, dtype=np.float32)
-        if action.shape != (self.num_envs, self.action_dim):
-            raise ValueError(
-                f"action has shape {action.shape}, expected {(self.num_envs, self.action_dim)}"
-            )
+        action = as_actions(action, (self.num_envs, self.action_dim))
         senseless: Bools = np.logical_not(np.isfinite(action).all(axis=1))
         if senseless.any():
             action = np.where(senseless[:, None], np.float32(0), action)
@@ -278,6 +280,14 @@ class H1Env:
             goal=self.goal[rows],
             stage=self.stage[rows],
         )
+
+
+def as_actions(action: np.ndarray, shape: tuple[int, int]) -> Float32:
+    """Return actions [E, A] as float32; a ValueError names both shapes if it is not this one."""
+    action = np.asarray(action, dtype=np.float32)
+    if action.shape != shape:
+        raise ValueError(f"action has shape {action.shape}, expected {shape}")
+    return action
 
 
 def row_generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
-from training.h1_env import Float32, Step, row_generators
+from training.h1_env import Float32, Step, as_actions, row_generators
 
 Result = tuple[np.ndarray, float, bool, dict[str, Any]]
 
@@ -116,11 +116,7 @@ class RealEnv:
 
     def step(self, action: np.ndarray) -> Step:
         """Apply action [E, A]; what a row's robot does not have is ignored."""
-        action = np.asarray(action, dtype=np.float32)
-        if action.shape != (self.num_envs, self.action_dim):
-            raise ValueError(
-                f"action has shape {action.shape}, expected {(self.num_envs, self.action_dim)}"
-            )
+        action = as_actions(action, (self.num_envs, self.action_dim))
         if not np.isfinite(action).all():
             raise ValueError(
                 f"action is not finite in rows {np.flatnonzero(~np.isfinite(action).all(axis=1))}"
