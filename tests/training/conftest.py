@@ -205,6 +205,23 @@ def small() -> Small:
 
 
 @pytest.fixture
+def pull_the_plug(monkeypatch):
+    """Return `pull(run, updates)`: that training is interrupted before its next update."""
+
+    def pull(run, updates):
+        learn = run._learn
+
+        def until_then():
+            if run.learner.updates == updates:
+                raise KeyboardInterrupt
+            learn()
+
+        monkeypatch.setattr(run, "_learn", until_then)
+
+    return pull
+
+
+@pytest.fixture
 def call_door(monkeypatch, capsys):
     """Return `call(main, *words)`: exit status, standard output, standard error of a door."""
 

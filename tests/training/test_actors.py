@@ -129,21 +129,14 @@ def check_physics(run):
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers_with_any_number_of_reanalysers(
-    train, monkeypatch
+    train, monkeypatch, pull_the_plug
 ):
     several = {"steps": 2, "batches": 2}
     straight = train("straight", **several)
     watch_the_ratio(straight, monkeypatch)
     straight.run()
     broken = train("broken", **several)
-    learn = broken._learn
-
-    def until_the_plug_is_pulled():
-        if broken.learner.updates == 6:
-            raise KeyboardInterrupt
-        learn()
-
-    monkeypatch.setattr(broken, "_learn", until_the_plug_is_pulled)
+    pull_the_plug(broken, 6)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     rest = train("broken", reanalysers=2, **several)

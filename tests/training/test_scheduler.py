@@ -151,7 +151,9 @@ def test_rows_and_batches_follow_the_shares_and_their_sums_stay(toy, tmp_path, m
     assert written[0] > 1.4 * written[1]
 
 
-def test_a_resumed_run_with_moving_shares_ends_as_an_uninterrupted_one(toy, tmp_path, monkeypatch):
+def test_a_resumed_run_with_moving_shares_ends_as_an_uninterrupted_one(
+    toy, tmp_path, monkeypatch, pull_the_plug
+):
     monkeypatch.setattr(Trainer, "_evaluate", lambda self: None)
 
     def run(folder, updates=12):
@@ -159,14 +161,7 @@ def test_a_resumed_run_with_moving_shares_ends_as_an_uninterrupted_one(toy, tmp_
         made = Trainer(config, make_env=toy.StrictEnv, sizes=toy.sizes)
         if made.learner.updates == 0:
             favour_the_first(made)
-        learn = made._learn
-
-        def until_the_plug_is_pulled():
-            if made.learner.updates == updates:
-                raise KeyboardInterrupt
-            learn()
-
-        made._learn = until_the_plug_is_pulled
+        pull_the_plug(made, updates)
         return made
 
     straight = run("straight")

@@ -37,7 +37,7 @@ def same(one, other):
 @pytest.mark.parametrize("kind", ["tiny", "published"])
 @pytest.mark.parametrize("interrupted_after", [1, 2])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    toy, tmp_path, monkeypatch, interrupted_after, kind
+    toy, tmp_path, pull_the_plug, interrupted_after, kind
 ):
     config = getattr(toy, kind)
     straight = trainer(toy, config(tmp_path / "straight"))
@@ -45,14 +45,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert all(tensor.isfinite().all() for tensor in weights(straight).values())
 
     broken = trainer(toy, config(tmp_path / "broken"))
-    learn, stop_at = broken._learn, 4 * interrupted_after + 2  # in the middle of a segment
-
-    def until_the_plug_is_pulled():
-        if broken.learner.updates == stop_at:
-            raise KeyboardInterrupt
-        learn()
-
-    monkeypatch.setattr(broken, "_learn", until_the_plug_is_pulled)
+    pull_the_plug(broken, 4 * interrupted_after + 2)  # in the middle of a segment
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     resumed = trainer(toy, config(tmp_path / "broken"))

@@ -38,13 +38,7 @@ def time_message(seconds: float) -> Time:
 
 def joint_state_message(state: RobotState, stamp: Time) -> JointState:
     """Say position (rad), velocity (rad/s) and torque (N m) of every joint."""
-    message = JointState(name=list(JOINT_NAMES))
-    message.header.stamp = stamp
-    message.header.frame_id = BASE_FRAME
-    message.position = state.joint_position.tolist()
-    message.velocity = state.joint_velocity.tolist()
-    message.effort = state.joint_torque.tolist()
-    return message
+    return _joints(state.joint_position, state.joint_velocity, state.joint_torque, stamp)
 
 
 def imu_message(state: RobotState, stamp: Time) -> Imu:
@@ -94,12 +88,18 @@ def targets_message(targets: JointTargets, stamp: Time) -> JointState:
 
     Gains are not in the message: they are the policy's, fixed in its PolicySpec.
     """
+    return _joints(targets.position, targets.velocity, targets.torque, stamp)
+
+
+def _joints(
+    position: np.ndarray, velocity: np.ndarray, torque: np.ndarray, stamp: Time
+) -> JointState:
     message = JointState(name=list(JOINT_NAMES))
     message.header.stamp = stamp
     message.header.frame_id = BASE_FRAME
-    message.position = targets.position.tolist()
-    message.velocity = targets.velocity.tolist()
-    message.effort = targets.torque.tolist()
+    message.position = position.tolist()
+    message.velocity = velocity.tolist()
+    message.effort = torque.tolist()
     return message
 
 
