@@ -16,10 +16,11 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -42,6 +43,17 @@ ANOTHER_WAY = re.compile(
     r"then|until|after|before|hands?|leg|head|blind)(?:s|ing|ed|e|es)?$"
 )
 HALT = re.compile(r"^(?:emergency )?(?:stop|halt|freeze|abort|estop|e stop|shut)\b")
+
+
+class Encoder(Protocol):
+    """What turns texts into vectors; it is frozen."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors [N, D]."""
+        ...
 
 
 class HashedNgrams:
@@ -89,17 +101,28 @@ class Match:
     confidence: float  # cosine to the nearest known phrase of the best task; 1 for a task's name
     reason: str = ""  # of a refusal; empty with a task
     ranking: tuple[tuple[str, float], ...] = ()  # tasks by similarity, best first
+    unknown: bool = False  # refused because it is near nothing, or near two tasks
+
+    @property
+    def certain(self) -> bool:
+        """Return whether it is the task's name or one of its known phrases."""
+        return self.task is not None and self.confidence > 1.0 - 1e-5
 
 
 class PhraseBook:
     """The phrases that are known, and the nearest of them to a new one."""
 
-    def __init__(self, instructions: dict[str, Sequence[str]], tasks: Sequence[str]) -> None:
-        """Take known phrases by task, and the tasks that may be answered.
+    def __init__(
+        self,
+        instructions: Mapping[str, Sequence[str]],
+        tasks: Sequence[str],
+        encoder: Encoder | None = None,
+    ) -> None:
+        """Take known phrases by task, the tasks that may be answered, and another encoder if any.
 
         Phrases of other tasks are kept: what is meant for them must not be taken for one of these.
         """
-        self.encoder, self.tasks = HashedNgrams(), tuple(tasks)
+        self.encoder, self.tasks = encoder or HashedNgrams(), tuple(tasks)
         pairs = [(task, phrase) for task, known in instructions.items() for phrase in known]
         self.names = {plain(name): name for name in (*instructions, *tasks)}
         self.said = {
@@ -117,40 +140,56 @@ class PhraseBook:
         """Return the task that a phrase means, or a refusal."""
         name = self.names.get(plain(phrase))
         if name is not None:
-            return self._allowed(Match(phrase, name, 1.0))
+            return self.allowed(Match(phrase, name, 1.0))
         if HALT.search(" ".join(words(phrase))):
             return Match(phrase, None, 0.0, "to stop is no task: ask for HOLD, DAMPING or ESTOP")
         if FORBIDDEN.search(phrase.lower()):
             return Match(phrase, None, 0.0, f"{phrase!r} says what not to do; say what to do")
-        ranking = self._ranking(phrase)
+        ranking = self.ranking(phrase)
         (best, similarity), second = ranking[0], ranking[1][1] if len(ranking) > 1 else 0.0
         near = " or ".join(f"{task} ({value:.2f})" for task, value in ranking[:2])
         found = Match(phrase, best, similarity, ranking=ranking)
         if similarity < LEAST_SIMILARITY:
-            return _refused(found, f"{phrase!r} is near no known phrase; nearest: {near}")
+            said = f"{phrase!r} is near no known phrase; nearest: {near}"
+            return refused(found, said, unknown=True)
         if similarity - second < LEAST_MARGIN:
-            return _refused(found, f"{phrase!r} may mean {near}; say it in other words")
-        other = [word for word in words(phrase) if ANOTHER_WAY.match(word)]
-        unknown = sorted(set(other) - self.said[best])
-        if unknown:
-            return _refused(found, f"{phrase!r} is near {best}, which knows nothing of {unknown}")
-        return self._allowed(found)
+            said = f"{phrase!r} may mean {near}; say it in other words"
+            return refused(found, said, unknown=True)
+        return self.allowed(self.same_way(found))
 
-    def _ranking(self, phrase: str) -> tuple[tuple[str, float], ...]:
+    def same_way(self, match: Match) -> Match:
+        """Return a match, or a refusal if the phrase says another way to do its task."""
+        if match.task is None:
+            return match
+        spoken = words(match.phrase)
+        other = [word for word in spoken if ANOTHER_WAY.match(word)]
+        unknown = sorted(set(other) - self.said.get(match.task, set()))
+        said = f"{match.phrase!r} is near {match.task}, which knows nothing of {unknown}"
+        if unknown:
+            return refused(match, said)
+        if other and not set(spoken) - set(other) - FILLERS:
+            said = f"{match.phrase!r} says a way, and not what to do"
+            return refused(match, said)
+        return match
+
+    def ranking(self, phrase: str) -> tuple[tuple[str, float], ...]:
+        """Return all tasks with the cosine to their nearest known phrase, best first."""
         similar = self.vectors @ self.encoder.encode([phrase])[0]
         tasks = dict.fromkeys(self.owners.tolist())
         best = {task: float(similar[self.owners == task].max()) for task in tasks}
         return tuple(sorted(best.items(), key=lambda item: -item[1]))
 
-    def _allowed(self, match: Match) -> Match:
-        if match.task in self.tasks:
+    def allowed(self, match: Match) -> Match:
+        """Return a match, or a refusal if its task is none of this book's."""
+        if match.task is None or match.task in self.tasks:
             return match
         said = f"{match.phrase!r} means {match.task}; this policy knows {list(self.tasks)}"
-        return _refused(match, said)
+        return refused(match, said)
 
 
-def _refused(match: Match, reason: str) -> Match:
-    return Match(match.phrase, None, match.confidence, reason, match.ranking)
+def refused(match: Match, reason: str, *, unknown: bool = False) -> Match:
+    """Return a match without its task and why; what it was near stays."""
+    return Match(match.phrase, None, match.confidence, reason, match.ranking, unknown)
 
 
 def plain(text: str) -> str:

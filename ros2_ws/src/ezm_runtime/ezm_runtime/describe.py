@@ -37,6 +37,7 @@ class Options:
 
     policy: str = option("models/h1/policy.onnx", "ONNX file with its PolicySpec inside")
     task: str = option("stand", "one of the policy's tasks, or words for it")
+    phrases: str = option("spelling", "such words are understood by: spelling | meaning (an extra)")
     engine: str = option("ort", "ort | tensorrt")
     heading: float = option(0.0, "rad, world yaw wanted")
     endpoint: str = option("", "ZeroMQ address of the robot process; empty: a new ipc:// one")
@@ -123,6 +124,7 @@ def describe(robot: str, options: Options, *, folder: Path, parent: int) -> Line
             "policy": str(find_policy(options.policy).absolute()),
             "engine": options.engine,
             "task": options.task,
+            "phrases": options.phrases,
             "heading": options.heading,
             "endpoint": endpoint,
             **keys,

@@ -106,7 +106,7 @@ class Inbox:
         node, task = self.node, said
         if node.policy is not None:
             try:
-                task = task_of(said, node.policy.spec)
+                task = task_of(said, node.policy.spec, node.get("phrases"))
             except SpecError as error:
                 node.get_logger().error(str(error))
                 return str(error)

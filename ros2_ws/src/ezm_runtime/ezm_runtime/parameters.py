@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from runtime.spoken import WAYS
+
 Value = bool | int | float | str
 
 
@@ -52,6 +54,9 @@ PARAMETERS: dict[str, Parameter] = {
     "policy": Parameter("models/h1/policy.onnx", "ONNX file with its PolicySpec inside", True),
     "engine": Parameter("ort", "what computes the policy", True, choices=("ort", "tensorrt")),
     "task": Parameter("stand", "one of the policy's tasks, or words for it: walk straight ahead"),
+    "phrases": Parameter(
+        "spelling", "how such words are understood; meaning needs an encoder", True, choices=WAYS
+    ),
     "heading": Parameter(0.0, "rad, world yaw wanted", low=-math.tau, high=math.tau),
     "endpoint": Parameter("", "ZeroMQ address of the robot process", True),
     "keys": Parameter("", "folder of CURVE keys, for an endpoint that others can reach", True),

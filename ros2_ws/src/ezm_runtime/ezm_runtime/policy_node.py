@@ -72,8 +72,9 @@ class PolicyNode(LifecycleNode):
         """Load the policy, find the robot process; refuse with a sentence."""
         try:
             self.policy = load_policy(self.get("policy"), engine=self.get("engine"))
-            phrase_book(self.policy.spec.tasks)  # now, not while the loop runs
-            self.inbox.wishes.task = task_of(self.inbox.wishes.task, self.policy.spec)
+            way = self.get("phrases")
+            phrase_book(self.policy.spec.tasks, way)  # now, not while the loop runs
+            self.inbox.wishes.task = task_of(self.inbox.wishes.task, self.policy.spec, way)
             name, keys = self.get_fully_qualified_name(), self.get("keys")
             self.client = RobotClient(self.get("endpoint"), name, key_dir=keys)
             reading = self._first_reading(self.client, 5.0)

@@ -255,7 +255,8 @@ def check(options: BringupOptions) -> BringupOptions:
     try:
         if options.robot not in ROBOTS:
             raise ConfigError(f"robot '{options.robot}' unknown; there are {list(ROBOTS)}")
-        task = task_of(options.task, load_policy(options.policy).spec)
+        spec = load_policy(options.policy).spec
+        task = task_of(options.task, spec, options.phrases)
     except (ConfigError, PolicyError, SpecError) as error:
         print(f"bringup: {error}", file=sys.stderr)
         sys.exit(2)
