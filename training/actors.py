@@ -284,15 +284,8 @@ def connect(config: RayConfig) -> bool:
     needed = not ray.is_initialized()
     if needed:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
-        quiet = {"logging_level": logging.WARNING, "include_dashboard": False}
         try:
-            if config.address:
-                host, _, port = config.address.rpartition(":")
-                if port.isdigit():  # Ray itself would ask for minutes before it gives up
-                    socket.create_connection((host, int(port)), timeout=10).close()
-                ray.init(address=config.address, logging_level=logging.WARNING)
-            else:
-                ray.init(address="local", num_cpus=max(wanted, os.cpu_count() or 1), **quiet)
+            _join(config.address) if config.address else _begin(wanted)
         except (OSError, ValueError) as error:  # ConnectionError is one
             raise ConfigError(f"ray.address={config.address!r}: {error}") from None
     there = ray.cluster_resources().get("CPU", 0)
@@ -302,6 +295,18 @@ def connect(config: RayConfig) -> bool:
             f"CPU each; the cluster has {there:.0f}"
         )
     return needed
+
+
+def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if port.isdigit():  # Ray itself would ask for minutes before it gives up
+        socket.create_connection((host, int(port)), timeout=10).close()
+    ray.init(address=address, logging_level=logging.WARNING)
+
+
+def _begin(cpus: int) -> None:
+    quiet = {"logging_level": logging.WARNING, "include_dashboard": False}
+    ray.init(address="local", num_cpus=max(cpus, os.cpu_count() or 1), **quiet)
 
 
 def _on(device: torch.device, batch: TrainingBatch) -> TrainingBatch:
