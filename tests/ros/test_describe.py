@@ -55,6 +55,11 @@ def test_both_processes_meet_at_one_endpoint_and_know_their_parent():
     assert "parent=7" in described.robot_argv
 
 
+def test_how_phrases_are_understood_reaches_the_node():
+    assert line("mujoco").node_parameters["phrases"] == "spelling"
+    assert real(phrases="meaning").node_parameters["phrases"] == "meaning"
+
+
 def test_ros_reads_every_parameter_back_with_its_type():
     yaml = pytest.importorskip("yaml")
     described = line("mujoco", policy="odd name: 1.onnx", task="yes", heading=1.0)
