@@ -50,7 +50,7 @@ class TryConfig:
     policy: str = "models/h1/policy.onnx"  # an .onnx file
     task: str = "walk"  # one of the policy's
     seconds: float = 20.0  # in POLICY without the band
-    stand: float = -0.1  # m, length of the band when the robot stands in HOLD
+    stand: float = 0.6  # m, length of the band when the robot stands in HOLD
     let_go: float = 1.0  # s in POLICY until the band lets go
     server: str = ""  # words for the robot process, by commas
     record: str = ""  # write a recording to this .mcap
@@ -134,8 +134,8 @@ class Attempt:
             self._ask(Mode.DAMPING, Mode.DAMPING, 2.0)
             time.sleep(1.0)
             self._ask(Mode.RAMP, Mode.HOLD, 10.0)
-            for tenth in range(-7, 1):  # as with their key 8
-                self.simulator.tell(f"band {min(self.config.stand, 0.1 * tenth):.2f}")
+            for length in range(-7, round(10 * self.config.stand) + 1):  # as with their key 8
+                self.simulator.tell(f"band {0.1 * length:.1f}")
                 time.sleep(0.3)
             time.sleep(1.0)
             self._ask(Mode.POLICY, Mode.POLICY, 5.0)

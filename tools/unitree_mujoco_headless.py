@@ -107,13 +107,21 @@ class Unseen:
         }
 
 
+def find_theirs(config: HeadlessConfig) -> None:
+    """Start this program anew if the interpreter does not know where their modules are."""
+    folders = (Path(config.simulator) / "simulate_python", Path(config.sdk))
+    theirs = os.pathsep.join(str(folder.resolve()) for folder in folders)
+    before = os.environ.get("PYTHONPATH", "")
+    if not before.startswith(theirs):
+        os.environ["PYTHONPATH"] = theirs + os.pathsep + before if before else theirs
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 def simulate(config: HeadlessConfig) -> None:
     """Run their program until stdin says quit, or ends."""
-    folder = Path(config.simulator) / "simulate_python"
-    sys.path[:0] = [str(folder), config.sdk]
-    os.chdir(folder)
     import mujoco
 
+    os.chdir(Path(config.simulator).resolve() / "simulate_python")
     Unseen.config = config
     viewer = types.ModuleType("mujoco.viewer")
     viewer.__dict__["launch_passive"] = Unseen
@@ -176,7 +184,7 @@ def main() -> None:
     argv = sys.argv[1:]
     for i, key in enumerate(("simulator", "sdk")):
         if i < len(argv) and "=" not in argv[i] and not argv[i].startswith("-"):
-            argv[i] = f"{key}={Path(argv[i]).resolve()}"
+            argv[i] = f"{key}={argv[i]}"
     program = "python tools/unitree_mujoco_headless.py"
     config = parse_or_exit(HeadlessConfig(), argv, program, __doc__ or "")
     for folder, file in (
@@ -185,6 +193,7 @@ def main() -> None:
     ):
         if not (Path(folder) / file).is_file():
             sys.exit(f"{program}: '{folder}' holds no {file}; the two checkouts come first")
+    find_theirs(config)
     simulate(config)
 
 
