@@ -25,6 +25,7 @@ _MOTOR, _CMD_MOTOR = _STATE["motor"].base, _COMMAND["motor"].base
 _REMOTE = _STATE.fields["wireless_remote"][1] if _STATE.fields else 0
 _IMU, _PELVIS = struct.Struct("<7f"), struct.Struct("=7d")
 _IMU_AT = _STATE.fields["quaternion"][1] if _STATE.fields else 0
+Quaternion = tuple[float, float, float, float]  # w x y z
 _UNKNOWN = np.full(3, np.nan)
 _UNKNOWN.setflags(write=False)
 
@@ -57,13 +58,19 @@ def has_no_crc(payload: bytes) -> bool:
     return len(payload) == layout.STATE.size and not any(payload[-4:])
 
 
-def robot_state(payload: bytes, stamp: float) -> RobotState:
-    """Read the 19 joints and the pelvis out of a whole LowState payload."""
+def robot_state(payload: bytes, stamp: float, facing: float | None = 0.0) -> RobotState:
+    """Read the 19 joints and the pelvis out of a whole LowState payload.
+
+    facing: rad, the pelvis's yaw by the IMU that shall read 0; None: whichever it is now.
+    """
     numbers = np.frombuffer(payload, "<f4").take(_NUMBERS).astype(np.float64)
     w, x, y, z, gx, gy, gz = _IMU.unpack_from(payload, _IMU_AT)
     waist, rate = numbers.item(7 + _WAIST), numbers.item(26 + _WAIST)
     cos, sin = math.cos(waist), math.sin(waist)
-    turned = (*_unturned(w, x, y, z, waist), cos * gx - sin * gy, sin * gx + cos * gy, gz - rate)
+    pelvis = _unturned(w, x, y, z, waist)
+    if facing != 0.0:
+        pelvis = _turned_back(*pelvis, _yaw(*pelvis) if facing is None else facing)
+    turned = (*pelvis, cos * gx - sin * gy, sin * gx + cos * gy, gz - rate)
     _PELVIS.pack_into(numbers, 0, *turned)  # type: ignore[arg-type]
     return RobotState(
         stamp,
@@ -77,17 +84,27 @@ def robot_state(payload: bytes, stamp: float) -> RobotState:
     )
 
 
-def _unturned(w: float, x: float, y: float, z: float, waist: float) -> tuple[float, ...]:
+def facing_of(payload: bytes) -> float:
+    """Return the pelvis's yaw by the IMU, rad, in a whole LowState payload."""
+    waist = float(np.frombuffer(payload, "<f4")[_NUMBERS[7 + _WAIST]])
+    w, x, y, z = _IMU.unpack_from(payload, _IMU_AT)[:4]
+    return _yaw(*_unturned(w, x, y, z, waist))
+
+
+def _yaw(w: float, x: float, y: float, z: float) -> float:
+    return math.atan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z)
+
+
+def _turned_back(w: float, x: float, y: float, z: float, yaw: float) -> Quaternion:
+    """Return the quaternion before a turn by `yaw` rad about the world's vertical."""
+    c, s = math.cos(0.5 * yaw), math.sin(0.5 * yaw)
+    return w * c + z * s, x * c + y * s, y * c - x * s, z * c - w * s
+
+
+def _unturned(w: float, x: float, y: float, z: float, waist: float) -> Quaternion:
     """Return the quaternion before a turn by `waist` rad about its own z axis."""
     c, s = math.cos(0.5 * waist), math.sin(0.5 * waist)
     return w * c + z * s, x * c - y * s, y * c + x * s, z * c - w * s
-
-
-def turn_back(orientation: np.ndarray, yaw: float) -> None:
-    """Turn a quaternion [4] w x y z back by `yaw` rad about the world's vertical, in place."""
-    c, s = math.cos(0.5 * yaw), math.sin(0.5 * yaw)
-    w, x, y, z = orientation.tolist()
-    orientation[:] = w * c + z * s, x * c + y * s, y * c - x * s, z * c - w * s
 
 
 def pelvis_from_torso(

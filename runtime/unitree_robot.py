@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 
 from runtime import unitree_frames as frames
-from runtime.observation import yaw_of
 from runtime.robot import Health, RobotError
 from runtime.state import JointTargets, RobotState
 from runtime.unitree_api import RELEASE_MODE, MotionSwitcher, SwitcherError
@@ -59,7 +58,7 @@ class UnitreeRobot:
         self._state: RobotState | None = None
         self._payload = b""  # the newest whole one
         self._tick = b""  # of the newest one
-        self._facing, self._follows = 0.0, True  # rad, the IMU's yaw that reads 0; still moving?
+        self._facing: float | None = None  # rad, the IMU's yaw that reads 0; None: any does
         self.broken = self.frozen = 0  # states of wrong size or CRC; states whose tick stood still
         self._broken_run = 0
         self.alarm = ""  # why to stop at once: the remote, a motor, another commander
@@ -92,7 +91,8 @@ class UnitreeRobot:
             if self._stands_still(payload):
                 self.frozen += 1
                 continue
-            self._take(payload, now)
+            self._payload = payload
+            self._state = frames.robot_state(payload, now, self._facing)
             pressed = frames.buttons(payload) & STOP_BUTTONS
             if pressed:
                 alarm = f"remote: {', '.join(sorted(pressed))}"
@@ -118,15 +118,15 @@ class UnitreeRobot:
 
     def place(self) -> None:
         """The gantry and the people at it do that; where the robot faces is ahead."""
-        self._follows = True
+        self._facing = None
 
     def catch(self) -> None:
         """The gantry and the people at it do that; where the robot faces is ahead."""
-        self._follows = True
+        self._facing = None
 
     def release(self) -> None:
         """The gantry and the people at it do that; ahead is now where the robot faced."""
-        self._follows = False
+        self._facing = frames.facing_of(self._payload)
 
     def close(self) -> None:
         """Leave the domain."""
@@ -139,7 +139,8 @@ class UnitreeRobot:
             for sample in self._reader.take(1):
                 payload = getattr(sample, "raw", b"")
                 if frames.is_whole(payload):
-                    self._take(payload, time.monotonic())
+                    self._payload = payload
+                    self._state = frames.robot_state(payload, time.monotonic(), self._facing)
                     return
                 self.broken += 1
                 if frames.has_no_crc(payload):
@@ -148,14 +149,6 @@ class UnitreeRobot:
         raise RobotError(
             f"no whole {STATES} within {patience:g} s ({self.broken} broken ones{hint})"
         )
-
-    def _take(self, payload: bytes, now: float) -> None:
-        """Make a whole payload the state, its yaw counted from where the robot faces."""
-        state = frames.robot_state(payload, now)
-        if self._follows:
-            self._facing = yaw_of(state.orientation)
-        frames.turn_back(state.orientation, self._facing)
-        self._payload, self._state = payload, state
 
     def _free_the_drives(self, patience: float) -> list[str]:
         if self._switcher is None:

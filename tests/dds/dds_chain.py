@@ -121,7 +121,7 @@ def until(true, timeout: float) -> bool:
 
 @pytest.fixture
 def chain() -> Iterator[Chain]:
-    chain = Chain(72)
+    chain = Chain(180)
     yield chain
     chain.close()
 
@@ -171,7 +171,7 @@ def test_the_robot_s_own_program_coming_back_is_an_emergency(chain):
 
 
 def test_a_robot_process_that_ends_damps_first_and_a_killed_one_is_the_drives_business():
-    chain = Chain(73, "body.command_lost=damp", words=("exit_damping=0.5",))
+    chain = Chain(181, "body.command_lost=damp", words=("exit_damping=0.5",))
     chain.robot.stop()
     assert until(lambda: chain.double.said["stiff"] == 0.0, 2.0)
     assert chain.double.said["damped"] > 0.0
@@ -182,7 +182,7 @@ def test_noise_latency_and_loss_of_an_ordinary_network_do_not_stop_it():
     """2 ms each way, one message in fifty lost, encoders and gyro as noisy as cheap ones."""
     words = ("state_latency=0.002", "command_latency=0.002", "state_loss=0.02", "command_loss=0.02")
     noise = ("position_noise=0.0005", "velocity_noise=0.02", "gyro_noise=0.01", "tilt_noise=0.003")
-    chain = Chain(74, *(f"body.{word}" for word in words + noise))
+    chain = Chain(182, *(f"body.{word}" for word in words + noise))
     try:
         chain.ask(Mode.POLICY)
         assert chain.reaches(Mode.POLICY), chain.client.reading()

@@ -31,7 +31,8 @@ from runtime.unitree_dds import COMMANDS, STATES, configuration, join, reader, w
 from runtime.unitree_idl import LowCmd, LowState
 from runtime.unitree_robot import UnitreeRobot
 
-DOMAINS = itertools.count(71)  # each test its own: what one leaves behind is no other's business
+# each test its own, above those of tests/ros: what one leaves behind is no other's business
+DOMAINS = itertools.count(150)
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 
 

@@ -172,17 +172,20 @@ def test_the_torso_s_imu_is_turned_to_the_pelvis(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_quaternion_is_turned_back_about_the_vertical(seed):
-    rng = np.random.default_rng(seed)
-    before, yaw = rng.normal(size=4), rng.uniform(-4, 4)
-    before /= np.linalg.norm(before)
-    turn = np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
-    orientation = quaternion_product(turn, before)
-    frames.turn_back(orientation, yaw)
-    np.testing.assert_allclose(orientation, before, atol=1e-12)
-    frames.turn_back(orientation, yaw_of(orientation))
-    assert abs(yaw_of(orientation)) < 1e-12
-    np.testing.assert_allclose(gravity_of(orientation)[2], gravity_of(before)[2], atol=1e-12)
+def test_yaw_is_counted_from_where_the_robot_faced_and_gravity_stays(seed):
+    payload, _ = random_low_state(seed)
+    raw = frames.robot_state(payload, 0.0)
+    yaw = frames.facing_of(payload)
+    assert abs(yaw - yaw_of(raw.orientation)) < 1e-12
+    for facing, left in ((None, 0.0), (yaw, 0.0), (yaw - 0.4, 0.4), (yaw + 2.0, -2.0)):
+        state = frames.robot_state(payload, 0.0, facing)
+        turn = np.array([np.cos((yaw - left) / 2), 0, 0, np.sin((yaw - left) / 2)])
+        back = quaternion_product(turn, state.orientation)
+        np.testing.assert_allclose(back, raw.orientation, atol=1e-12)
+        assert abs(yaw_of(state.orientation) - left) < 1e-12
+        np.testing.assert_array_equal(state.angular_velocity, raw.angular_velocity)
+        down = gravity_of(state.orientation)
+        np.testing.assert_allclose(down, gravity_of(raw.orientation), atol=1e-12)
 
 
 def test_buttons_and_hot_motors_are_named():
