@@ -5,7 +5,8 @@
 
 A demonstrator's run folder gives every task the checkpoint that was best at it. The label of a
 frame is what the policy meant to do, without the exploration noise that was executed: the rows of a
-task carry different amounts of it, so the recording shows how to recover.
+task carry different amounts of it, so the recording shows how to recover. With `driver=` somebody
+else acts, as a learner that is to be shown what to do where it goes itself (DAgger).
 """  # noqa: E501
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class DemonstrateConfig:
     policy: str = ""  # a path, any other word of evaluate.py, or a demonstrator's run folder
     since: int = 0  # updates; of a run folder, only checkpoints from then on
     contender: str = ""  # which of several, e.g. planner or mean; empty: the first
+    driver: str = ""  # who acts, while the policy only says what it would do; empty: the policy
+    driver_contender: str = ""  # which of several
     tasks: tuple[str, ...] = ("stand", "walk", "run")  # of names, not of sets
     out: str = "demos.safetensors"  # the recording
     rows: int = 16  # environments per task
@@ -50,8 +53,13 @@ class DemonstrateConfig:
     randomization: Randomization = field(default_factory=Randomization)
 
 
-def record(who: Contender, task: str, config: DemonstrateConfig) -> dict[str, np.ndarray]:
-    """Return `config.rows` x `config.steps` transitions of one task, episode after episode."""
+def record(
+    who: Contender, task: str, config: DemonstrateConfig, driver: Contender | None = None
+) -> dict[str, np.ndarray]:
+    """Return `config.rows` x `config.steps` transitions of one task, episode after episode.
+
+    `who` labels them; the driver acts, or `who` where there is none.
+    """
     rng = np.random.default_rng([config.seed, len(task)])
     different = config.randomization != Randomization()
     env = H1Env(
@@ -59,13 +67,15 @@ def record(who: Contender, task: str, config: DemonstrateConfig) -> dict[str, np
         max_steps=config.episode_steps, delay_substeps=config.delay_substeps,
         randomize=config.randomization if different else None,
     )  # fmt: skip
-    act = who.begin((task,), config.seed)
+    show = who.begin((task,), config.seed)
+    drive = driver.begin((task,), config.seed) if driver else None
     noise = np.geomspace(*config.noise, config.rows)[:, None]
     rows: list[list[tuple]] = [[] for _ in range(config.rows)]
     observation, index = env.reset(), np.zeros(config.rows, np.int64)
     for count in range(config.steps):
-        label = np.clip(act(observation, index), -1, 1).astype(np.float32)
-        action = np.clip(label + noise * rng.standard_normal(label.shape), -1, 1).astype(np.float32)
+        label = np.clip(show(observation, index), -1, 1).astype(np.float32)
+        meant = drive(observation, index) if drive else label
+        action = np.clip(meant + noise * rng.standard_normal(label.shape), -1, 1).astype(np.float32)
         step = env.step(action)
         low = step.obs[:, PELVIS_HEIGHT] < config.fall_height
         terminal = step.terminated | low
@@ -87,26 +97,44 @@ def record(who: Contender, task: str, config: DemonstrateConfig) -> dict[str, np
     }
 
 
-def performer(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
-    """Return who shows a task, and the name of the file that it is from.
+def performer(
+    config: DemonstrateConfig, name: str, source: str, contender: str
+) -> tuple[Contender, str]:
+    """Return who shows a task or drives there, and the name of the file that it is from.
 
     Raises:
         ConfigError: nobody was named, or nobody there knows the task.
     """
-    if not config.policy:
+    if not source:
         raise ConfigError("policy= says whose episodes to record: a path or a word")
-    source = config.policy
     folder = Path(source)
     if folder.is_dir() and any(folder.glob("actor_*.safetensors")):
         source = str(best_checkpoint(folder, name, config.since))
     found = contenders(source, config.action_map)
-    named = [who for who in found if config.contender in ("", who.name)]
+    named = [who for who in found if contender in ("", who.name)]
     if not named:
-        raise ConfigError(f"contender={config.contender!r}; there are {[w.name for w in found]}")
+        raise ConfigError(f"contender={contender!r}; there are {[w.name for w in found]}")
     who = named[0]
     if who.tasks and name not in who.tasks:
         raise ConfigError(f"{source} does not know {name!r}; it knows {who.tasks}")
     return who, Path(source).name
+
+
+def driver_of(config: DemonstrateConfig, name: str, who: Contender) -> Contender | None:
+    """Return who acts in a task that `who` labels, None: `who` itself.
+
+    Raises:
+        ConfigError: as `performer`, or their actions mean different things.
+    """
+    if not config.driver:
+        return None
+    driver, source = performer(config, name, config.driver, config.driver_contender)
+    if driver.action_map != who.action_map:
+        raise ConfigError(
+            f"driver={source} acts in action_map={driver.action_map!r}, the policy in "
+            f"{who.action_map!r}"
+        )
+    return driver
 
 
 def main() -> int:
@@ -115,14 +143,17 @@ def main() -> int:
         config = from_command_line(lambda words: choose(words, presets, "h1"), __doc__)
         if config is None:
             return 0
-        performers = {name: performer(config, name) for name in config.tasks}
+        performers = {
+            name: performer(config, name, config.policy, config.contender) for name in config.tasks
+        }
+        drivers = {name: driver_of(config, name, performers[name][0]) for name in config.tasks}
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     episodes, summary = {}, {}
     for name in config.tasks:
         began = time.monotonic()
-        episodes[name] = parts = record(performers[name][0], name, config)
+        episodes[name] = parts = record(performers[name][0], name, config, drivers[name])
         count = int(parts["last"].sum())
         summary[name] = {
             "transitions": int((~parts["last"]).sum()),
@@ -135,6 +166,7 @@ def main() -> int:
     facts = {
         "action_map": next(iter(who.values()))[0],
         "policy": " ".join(f"{name}: {source}" for name, (_, source) in who.items()),
+        "driver": Path(config.driver).name,
         "git": git_sha(),
         "seed": str(config.seed),
     }

@@ -45,7 +45,7 @@ def write(path: Path, episodes: dict[str, dict[str, np.ndarray]], facts: dict[st
 def read(
     paths: str | Path, tasks: tuple[str, ...], action_map: str
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Read the episodes of these tasks; of several files (commas between) the first that has one.
+    """Read the episodes of these tasks, from all files (commas between) that have some.
 
     Raises:
         ConfigError: a file is not ours, no file has a task, or another action map was recorded.
@@ -53,7 +53,10 @@ def read(
     found: dict[str, dict[str, np.ndarray]] = {}
     for path in str(paths).split(","):
         for task, parts in _read_one(path, action_map).items():
-            found.setdefault(task, parts)
+            before = found.get(task)
+            found[task] = (
+                {n: np.concatenate([before[n], parts[n]]) for n in parts} if before else parts
+            )
     missing = [name for name in tasks if name not in found]
     if missing:
         raise ConfigError(f"demos={paths}: no episodes of {missing}; there are {sorted(found)}")

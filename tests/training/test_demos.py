@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from runtime import h1
 from training import demonstrate, demonstrator, demos
 from training.config import ConfigError
 from training.features import SIZE
@@ -74,12 +75,32 @@ def test_another_action_map_a_missing_task_and_another_file_are_refused(file, tm
         demos.read(tmp_path / "none.safetensors", ("run",), "stance")
 
 
-def test_of_several_files_the_first_that_has_a_task_is_taken(file, tmp_path):
+def test_episodes_of_several_files_are_joined(file, tmp_path):
     shown = demos.read(file, ("stand", "walk"), "stance")
     demos.write(tmp_path / "stand", {"stand": shown["walk"]}, {"action_map": "stance"})
     both = demos.read(f"{tmp_path / 'stand'},{file}", ("stand", "walk"), "stance")
-    for task in ("stand", "walk"):
-        np.testing.assert_array_equal(both[task]["reward"], shown["walk"]["reward"])
+    rewards = [shown[task]["reward"] for task in ("walk", "stand")]
+    np.testing.assert_array_equal(both["stand"]["reward"], np.concatenate(rewards))
+    np.testing.assert_array_equal(both["walk"]["reward"], rewards[0])
+
+
+def test_a_driver_acts_where_the_policy_only_says_what_it_would_do(tmp_path):
+    out = tmp_path / "driven.safetensors"
+    words = [f"out={out}", "policy=home", "driver=random", "action_map=stance", "tasks=[stand]",
+             "rows=2", "steps=30", "noise=[1e-9,1e-9]"]  # fmt: skip
+    assert run_door(demonstrate, words) == 0
+    parts = demos.read(out, ("stand",), "stance")["stand"]
+    goes = ~parts["last"]
+    home = np.clip(h1.action_map("stance").action(h1.DEFAULT_POSE), -1, 1)
+    np.testing.assert_allclose(parts["label"][goes], np.tile(home, (60, 1)), atol=1e-6)
+    assert parts["action"][goes].std(axis=0).min() > 0.2  # uniform: 0.58
+
+
+def test_a_driver_whose_actions_mean_something_else_is_refused(tmp_path, capsys):
+    words = [f"out={tmp_path / 'x'}", "policy=models/h1/teacher.safetensors", "driver=home",
+             "tasks=[stand]", "rows=1", "steps=2"]  # fmt: skip
+    assert run_door(demonstrate, words) == 2
+    assert "action_map='benchmark'" in capsys.readouterr().err
 
 
 def test_windows_come_from_single_episodes_in_order(file):
