@@ -99,8 +99,8 @@ _H1_DEMOS = dataclasses.replace(
     out="runs/h1_demos",
     segment=2000,
     evaluate_every=2000,
-    # the mean and two steps up the model's gradient: on good demonstrations samples around the mean,
-    # however near (sigma 0.06), lose to it as often as they gain
+    # the mean and two steps up the model's gradient: on good demonstrations samples around the
+    # mean, however near (sigma 0.06), lose to it as often as they gain
     proposals=ProposalConfig(mean=1, narrow=0, wide=0, gradient=2, gradient_step=0.07),
     optim=dataclasses.replace(_H1_SMALL.optim, drop_at=0.75),
     replay=dataclasses.replace(_H1_SMALL.replay, mirrored=True),
