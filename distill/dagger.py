@@ -30,6 +30,7 @@ from distill.symmetry import Mirror
 from distill.teacher import Guide
 from runtime.spec import PolicySpec
 from training.checkpoint import CheckpointError, write_text
+from training.cli import ConfigError
 
 _ARRAYS = ("observation", "task", "held", "lasting", "returns")
 
@@ -139,7 +140,7 @@ class Distillation:
     def _chunk(self, number: int) -> Chunk:
         path = self._path(number, "data.safetensors")
         if not path.is_file():
-            infer = self._student(number - 1).infer if number else None
+            infer = self._student(number - 1).infer if number or self.config.init else None
             chunk = collect(
                 self.teacher, self.spec, infer, self.config.rollout, self.wanted,
                 number=number, seed=self.config.seed,
@@ -148,8 +149,10 @@ class Distillation:
         return load_chunk(path)
 
     def _student(self, number: int) -> Student:
-        """Return the student after round `number`; -1: untrained."""
+        """Return the student after round `number`; -1: untrained, or what `init` says."""
         student = make_student(self.spec, self.config.student, self.config.seed)
+        if number < 0 and self.config.init:
+            load_initial(student, Path(self.config.init))
         if number >= 0:
             path = self._path(number, "student.safetensors")
             try:
@@ -166,6 +169,20 @@ class Distillation:
         folder = self.folder / f"{number:02d}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
+
+
+def load_initial(student: Student, path: Path) -> None:
+    """Give a student the weights of another distillation's.
+
+    Raises:
+        ConfigError: no such file, or not a student of this size.
+    """
+    try:
+        student.load_state_dict(load_tensors(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(
+            f"init={path} holds no student of this size: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def best_round(records: list[dict]) -> int:

@@ -183,6 +183,31 @@ def test_a_finished_distillation_goes_on_with_more_rounds(finished, teacher_file
     assert card["rounds"][:2] == old
 
 
+def test_a_distillation_begins_with_another_ones_student(finished, teacher_file, tmp_path, door):
+    from safetensors.torch import load_file
+
+    first = finished[0] / "out/rounds/01/student.safetensors"
+    more = [f"init={first}", "rollout.beta_rounds=0", "rollout.rounds=1", "fit.final_updates=1",
+            "fit.lr=1e-12", "report.round_episodes=0"]  # fmt: skip
+    assert door(*words(teacher_file, tmp_path / "next", *more)).code == 0
+    before, after = load_file(first), load_file(tmp_path / "next/rounds/00/student.safetensors")
+    moved = [k for k in after if not np.allclose(before[k], after[k], atol=1e-5)]
+    assert all("mean" in name or "std" in name for name in moved)  # the inputs' statistics
+    record = json.loads((tmp_path / "next/rounds/00/metrics.json").read_text())
+    assert record["beta"] == 0.0
+
+
+def test_a_student_of_another_size_is_no_beginning(finished, teacher_file, tmp_path, door):
+    first = finished[0] / "out/rounds/01/student.safetensors"
+    for name, more in (
+        ("size", [f"init={first}", "student.hidden=[8]"]),
+        ("none", ["init=nowhere.safetensors"]),
+    ):
+        ending = door(*words(teacher_file, tmp_path / name, *more))
+        assert ending.code == 2
+        assert "init=" in ending.err
+
+
 def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_file, door):
     base, _ = finished
     result = door(*words(teacher_file, base / "out", "seed=7"))
