@@ -49,7 +49,7 @@ print(best_checkpoint(Path('$out/demonstrator'), 'walk', $since))")
 target=()
 [ "$ship" = yes ] && target=(ship=models/h1)
 python distill/run.py ckpt="$before" demonstrator="$walker" out="$out/student" \
-    rollout.rounds="${ROUNDS:-16}" rollout.capacity=300000 "rollout.delay_substeps=[0,6]" "student.hidden=[512,256]" \
+    rollout.rounds="${ROUNDS:-16}" rollout.capacity=300000 rollout.nominal=0.5 "rollout.delay_substeps=[0,6]" "student.hidden=[512,256]" \
     fit.updates=1000 fit.final_updates=4000 report.push_episodes=10 "report.push_sizes=[0.25,0.5,0.75,1.0]" \
     "${target[@]}"
 [ "$ship" != yes ] || python -c "
