@@ -73,6 +73,7 @@ class FitConfig:
 
     updates: int = 300  # after each round
     final_updates: int = 3000  # after the last round
+    average: int = 0  # last rounds whose students' mean is kept, instead of the best round's
     batch: int = 512  # samples
     lr: float = 1e-3  # falls to a hundredth over the updates of a fit, by a cosine
     weight_decay: float = 1e-5  # of AdamW
@@ -133,6 +134,7 @@ class DistillConfig:
             ("rollout.steps", self.rollout.steps),
             ("rollout.envs_per_task", self.rollout.envs_per_task),
             ("student.history", self.student.history),
+            ("fit.average + 1", self.fit.average + 1),
             ("label.repeats", self.label.repeats),
             ("report.episodes", self.report.episodes),
         ):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
@@ -45,12 +46,19 @@ class Distillation:
     folder: Path  # <out>/rounds
 
     def run(self) -> tuple[Student, list[dict], int]:
-        """Do what is left to do; return the best student, all rounds' metrics, and its round."""
+        """Do what is left to do; return the best student, all rounds' metrics, and its round.
+
+        With `fit.average` that is the mean of the last students, and the last round.
+        """
         records = []
         for number in range(self.config.rollout.rounds):
             record = self._finished(number) or self._round(number)
             records.append(record)
             print(describe(record, self.teacher.tasks), flush=True)
+        if self.config.fit.average:
+            kept = list(range(len(records)))[-self.config.fit.average :]
+            print(f"the mean of the students of rounds {kept[0]} to {kept[-1]} is kept", flush=True)
+            return mean_student([self._student(number) for number in kept]), records, kept[-1]
         best = best_round(records)
         print(f"the student of round {best} is kept", flush=True)
         return self._student(best), records, best
@@ -183,6 +191,21 @@ def load_initial(student: Student, path: Path) -> None:
         raise ConfigError(
             f"init={path} holds no student of this size: {str(error).splitlines()[0]}"
         ) from None
+
+
+def mean_student(students: list[Student]) -> Student:
+    """Return the last student with the mean of all their weights.
+
+    Every round goes on from the weights of the one before, so they lie in one valley; their mean
+    is steadier than any of them (Izmailov et al. 2018).
+    """
+    states = [student.state_dict() for student in students]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
+        for name, tensor in states[-1].items()
+    }
+    students[-1].load_state_dict(mean)
+    return students[-1]
 
 
 def best_round(records: list[dict]) -> int:

@@ -83,7 +83,7 @@ def check_fit(config: DistillConfig, teacher: Guide) -> None:
 def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     """Create the out folder, or check that it holds the same distillation.
 
-    `rollout.rounds` and `fit.final_updates` may differ: a finished distillation can go on.
+    `rollout.rounds`, `fit.final_updates` and `fit.average` may differ: a finished distillation can go on.
 
     Raises:
         ConfigError: it holds another one.
@@ -108,9 +108,9 @@ def open_folder(config: DistillConfig, teacher: Guide) -> Path:
 
 def _identity(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what makes a distillation another one: how, not how far."""
-    far = {"rollout": "rounds", "fit": "final_updates"}
+    far = {"rollout": ("rounds",), "fit": ("final_updates", "average")}
     return {
-        key: {k: v for k, v in value.items() if k != far.get(key)}
+        key: {k: v for k, v in value.items() if k not in far.get(key, ())}
         if isinstance(value, dict)
         else value
         for key, value in entry.items()

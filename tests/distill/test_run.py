@@ -208,6 +208,35 @@ def test_a_student_of_another_size_is_no_beginning(finished, teacher_file, tmp_p
         assert "init=" in ending.err
 
 
+def test_the_mean_of_the_last_rounds_can_be_kept(finished, teacher_file, tmp_path, door):
+    from safetensors.torch import load_file
+
+    from distill.dagger import mean_student
+    from distill.student import make_student
+
+    shutil.copytree(finished[0] / "out", tmp_path / "out")
+    ending = door(*words(teacher_file, tmp_path / "out", "fit.average=2", "report.episodes=1"))
+    assert ending.code == 0, ending.err
+    assert "mean of the students of rounds 0 to 1 is kept" in ending.out
+    rounds = [load_file(tmp_path / f"out/rounds/0{i}/student.safetensors") for i in (0, 1)]
+    policy = load_policy(tmp_path / "out/policy.onnx")
+    students = []
+    for weights in rounds:
+        student = make_student(policy.spec, load_config(words(teacher_file, tmp_path)).student, 0)
+        student.load_state_dict(weights)
+        students.append(student.eval())
+    observation = np.random.default_rng(0).normal(size=policy.spec.observation_size)
+    observation = observation.astype(np.float32)
+    mean = mean_student(students)
+    assert all(
+        np.allclose(value, (rounds[0][key] + rounds[1][key]) / 2, atol=1e-6)
+        for key, value in mean.state_dict().items()
+    )
+    np.testing.assert_allclose(
+        policy.infer(observation), mean.infer(observation[None])[0], atol=1e-5
+    )
+
+
 def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_file, door):
     base, _ = finished
     result = door(*words(teacher_file, base / "out", "seed=7"))
