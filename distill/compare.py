@@ -91,7 +91,7 @@ def measure_student(
     Kept in student.json beside the policy, so that an interrupted report goes on.
     """
     path, settings = folder / "student.json", to_dict(config)["report"]
-    key = {"report": settings, "round": best}
+    key = {"report": settings, "round": best, "average": config.fit.average}
     there = report.read_json(path)
     fits = there is not None and {name: there.get(name) for name in key} == key
     found: dict[str, Any] = there if there and fits else key | {"results": {}, "pushes": {}}

@@ -83,7 +83,8 @@ def check_fit(config: DistillConfig, teacher: Guide) -> None:
 def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     """Create the out folder, or check that it holds the same distillation.
 
-    `rollout.rounds`, `fit.final_updates` and `fit.average` may differ: a finished distillation can go on.
+    `rollout.rounds`, `fit.final_updates` and `fit.average` may differ: a finished distillation can
+    go on.
 
     Raises:
         ConfigError: it holds another one.

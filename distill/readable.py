@@ -60,7 +60,9 @@ def content(card: Card) -> list[Part]:
             title = f"{task}: share recovered"
             parts.append(line_plot(title, "push, m/s", "share", {k: v for k, v in series.items()}))
         parts.append(push_table(card))
-    parts += ["## Rounds", f"Kept: the student of round {card.get('best_round')}.", rounds(card)]
+    averaged = card.get("config", {}).get("fit", {}).get("average", 0)
+    whose = f"the mean of the {averaged} students up to" if averaged else "the student of"
+    parts += ["## Rounds", f"Kept: {whose} round {card.get('best_round')}.", rounds(card)]
     for task in tasks:
         series = {
             name: [(row["round"], row.get(key, {}).get(task)) for row in card["rounds"]]
