@@ -134,12 +134,13 @@ class DistillConfig:
             ("rollout.steps", self.rollout.steps),
             ("rollout.envs_per_task", self.rollout.envs_per_task),
             ("student.history", self.student.history),
-            ("fit.average + 1", self.fit.average + 1),
             ("label.repeats", self.label.repeats),
             ("report.episodes", self.report.episodes),
         ):
             if value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
+        if self.fit.average < 0:
+            raise ConfigError(f"fit.average={self.fit.average} must be at least 0")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -94,6 +94,8 @@ def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     mine = {"teacher": teacher.facts["sha256"], **to_dict(config)}
     for key in ("ckpt", "demonstrator", "out", "ship", "preset", "torch_threads", "report"):
         del mine[key]
+    if not mine["init"]:  # folders from before it was there hold none
+        del mine["init"]
     path = folder / "config.json"
     there = report.read_json(path)
     before, now = (_identity(entry) for entry in (there or mine, mine))

@@ -212,16 +212,19 @@ def held_out_phrases() -> dict[str, Sequence[str]]:
     return {task: parts["held_out"] for task, parts in _instructions().items()}
 
 
+def tell(matches: Sequence[Match]) -> int:
+    """Print what phrases were taken for; return 0 if all were understood, else 1."""
+    for match in matches:
+        print(f"{match.phrase!r}: {match.task or match.reason} ({match.confidence:.2f})")
+    return 0 if all(match.task for match in matches) else 1
+
+
 def main() -> int:
     """Print what each word of the command line is taken for; 0 if all were understood."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         return 0
-    book = PhraseBook.shipped(list(known_phrases()))
-    matches = [book.match(phrase) for phrase in sys.argv[1:]]
-    for match in matches:
-        print(f"{match.phrase!r}: {match.task or match.reason} ({match.confidence:.2f})")
-    return 0 if all(match.task for match in matches) else 1
+    return tell([PhraseBook.shipped(list(known_phrases())).match(said) for said in sys.argv[1:]])
 
 
 if __name__ == "__main__":

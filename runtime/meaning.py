@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.encoders import open_encoder
-from runtime.language import Encoder, Match, PhraseBook, known_phrases, refused
+from runtime.language import Encoder, Match, PhraseBook, known_phrases, refused, tell
 from runtime.minilm import MissingEncoderError
 
 FOREIGN = Path(__file__).with_name("foreign.json")
@@ -86,10 +86,7 @@ def main() -> int:
     except MissingEncoderError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    matches = [book.match(phrase) for phrase in sys.argv[1:]]
-    for match in matches:
-        print(f"{match.phrase!r}: {match.task or match.reason} ({match.confidence:.2f})")
-    return 0 if all(match.task for match in matches) else 1
+    return tell([book.match(said) for said in sys.argv[1:]])
 
 
 if __name__ == "__main__":

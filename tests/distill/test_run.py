@@ -253,6 +253,7 @@ def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_fi
         (["tasks=[hurdle]"], "stand"),
         (["student.history=many"], "many"),
         (["rollout.rounds=0"], "at least 1"),
+        (["fit.average=-1"], "at least 0"),
     ],
 )
 def test_bad_words_are_refused_in_a_sentence(door, teacher_file, tmp_path, more, expected):
