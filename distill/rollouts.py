@@ -17,6 +17,7 @@ from runtime.observation import Memory, observe, remember
 from runtime.spec import PolicySpec
 from runtime.state import Command, RobotState, state_from_generalized
 from training.h1_env import H1Env
+from training.limits import spread
 from training.randomization import MODERATE
 
 Infer = Callable[[np.ndarray], np.ndarray]  # observations [B, N] -> actions [B, 19]
@@ -147,8 +148,8 @@ def collect(
     wanted: names of labels; the first is what the teacher drives with. A round depends on its
     arguments alone: environments and generators are derived from (seed, number).
     """
-    tasks = len(teacher.tasks)
-    task = np.repeat(np.arange(tasks), config.envs_per_task)
+    tasks, each = len(teacher.tasks), config.envs_per_task
+    task = np.repeat(np.arange(tasks), each)
     nominal = nominal_rows(task, config.nominal)
     env = H1Env(
         [teacher.tasks[i] for i in task],
@@ -158,6 +159,8 @@ def collect(
         delay_substeps=config.delay_substeps,
         randomize=MODERATE if config.randomize else None,
         nominal=nominal,
+        guarded=np.tile(spread(each, config.guarded, besides=nominal[:each]), tasks),
+        reset_noise=config.start_noise,
     )
     generator = torch.Generator().manual_seed(10_000 * (1 + seed) + number)
     random = np.random.default_rng([seed, number, 1])

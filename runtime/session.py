@@ -1,7 +1,7 @@
 """One run of a policy on a robot: start the processes, watch them, report. No ROS.
 
 The exit code is 0 only if the control line really ran: the robot was in POLICY, targets flowed at
-the control rate, and both ends closed properly.
+the control rate, and both ends closed properly. If only the rate was not held, it is 3.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from runtime.tick_link import SentHistory, TickFeed
 
 START_TIMEOUT = 20.0  # s for each step of the start
 STATUS_PERIOD = 0.5  # s
+ENOUGH = 0.8  # of the control rate, to call it held
+TOO_SLOW = 3  # the exit code when it was not, and nothing else is wrong
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SignalError(Exception):
 
 
 def run(config: RunConfig) -> int:
-    """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 128 + n signal n."""
+    """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 3 too slow, 128 + n signal."""
     try:
         with _signals():
             view_module(config.view)
@@ -160,8 +162,11 @@ def _drive(config: RunConfig, process: RobotProcess, desk: RunDesk, wishes: Comm
     if interrupted is not None:
         raise interrupted
     last = client.reading() or base
-    flowed = report["control_hz"] * loop.period > 0.8 and last.target_age < 0.2
-    return 0 if flowed and in_policy > 0.0 and not loop.error else 1
+    if report["control_hz"] * loop.period < ENOUGH and in_policy > 0.0 and not loop.error:
+        said = f"{report['control_hz']:.1f} decisions a second, expected {1.0 / loop.period:.0f}"
+        print(f"too slow a machine, or too busy: {said}", file=sys.stderr)
+        return TOO_SLOW
+    return 0 if last.target_age < 0.2 and in_policy > 0.0 and not loop.error else 1
 
 
 def summary(config: RunConfig, stats: LoopStats, base: Reading, last: Reading) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.session import TOO_SLOW
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [
@@ -191,7 +193,8 @@ def test_the_tested_commands_of_a_page_run(path, scratch):
                 env=environment,
                 timeout=300,
             )
-            assert done.returncode == 0, f"{path.name}: {command}\n{done.stdout}\n{done.stderr}"
+            ran = (0, TOO_SLOW) if "duration=" in command else (0,)  # no page promises a rate
+            assert done.returncode in ran, f"{path.name}: {command}\n{done.stdout}\n{done.stderr}"
 
 
 def test_make_alone_lists_every_verb_and_an_unknown_verb_is_answered_with_the_list():

@@ -26,6 +26,7 @@ from training.collector import PELVIS_HEIGHT
 from training.contenders import Contender, contenders
 from training.demonstrator import best_checkpoint
 from training.h1_env import H1Env
+from training.limits import spread
 from training.randomization import Randomization
 from training.trainer import git_sha
 
@@ -49,6 +50,8 @@ class DemonstrateConfig:
     fall_height: float = 0.6  # m; below it an episode ends as terminal
     action_map: str = "benchmark"  # of policies that have none of their own
     delay_substeps: tuple[int, int] = (0, 2)  # 2 ms each, by which actions come late
+    start_noise: float = 0.01  # m, rad: half width of the noise on the start pose
+    guarded: float = 0.0  # share of the rows under a real robot's limits, see training/limits.py
     seed: int = 0  # of starts, noise and robots
     randomization: Randomization = field(default_factory=Randomization)
 
@@ -66,6 +69,7 @@ def record(
         [task] * config.rows, seed=config.seed, action_map=who.action_map,
         max_steps=config.episode_steps, delay_substeps=config.delay_substeps,
         randomize=config.randomization if different else None,
+        reset_noise=config.start_noise, guarded=spread(config.rows, config.guarded),
     )  # fmt: skip
     show = who.begin((task,), config.seed)
     drive = driver.begin((task,), config.seed) if driver else None

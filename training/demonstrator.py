@@ -67,6 +67,8 @@ class DemonstratorConfig:
     sac: SacConfig = field(default_factory=SacConfig)
     randomization: Randomization = field(default_factory=Randomization)  # once it is gentle
     nominal: float = 0.0  # share of each task's rows that are spared it: the benchmark's own robot
+    guarded: float = 0.0  # share, of the others, under a real robot's training/limits.py
+    start_noise: float = 0.01  # m, rad: half width of the noise on the start pose
 
     def __post_init__(self) -> None:
         scenes = {task(name).scene for name in self.tasks}
@@ -74,6 +76,8 @@ class DemonstratorConfig:
             raise ConfigError(f"tasks={list(self.tasks)} lie in different scenes: {sorted(scenes)}")
         if scenes != {"floor"} and self.mirrored:
             raise ConfigError(f"mirrored=true needs level floor, the scene is {scenes.pop()!r}")
+        if not 0.0 <= self.nominal + self.guarded <= 1.0:
+            raise ConfigError(f"nominal={self.nominal} and guarded={self.guarded} exceed all rows")
         self.prices()
 
     def prices(self) -> np.ndarray:
@@ -119,6 +123,10 @@ PRESETS["h1_polish"] = replace(
     PRESETS["h1_steady"],
     preset="h1_polish",
     sac=SacConfig(actor_lr=1e-4, critic_lr=1.7e-4, alpha_lr=1e-4, average_rate=3e-4),
+)
+# And on: under the limits that a real robot's guard sets, from starts that are further off.
+PRESETS["h1_guarded"] = replace(
+    PRESETS["h1_polish"], preset="h1_guarded", guarded=0.5, start_noise=0.03, speed_penalty=20.0
 )
 
 

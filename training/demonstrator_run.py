@@ -21,6 +21,7 @@ from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.evaluation import Score, evaluate
 from training.h1_env import H1Env
 from training.metrics import Averages, MetricsFile
+from training.physics import RESET_NOISE
 from training.prices import MEASURES, PricedEnv, measure
 from training.randomization import Randomization
 from training.sac import Sac
@@ -68,12 +69,14 @@ class Demonstrator:
         names = [self.tasks[index].name for index in self.task_index]
         gentle = self.sac.updates >= config.gentle_after
         different = gentle and config.randomization != Randomization()
-        each = config.envs_per_task
+        place = np.arange(len(names)) % config.envs_per_task / config.envs_per_task
         env = H1Env(
             names, seed=int(self.rng.integers(2**62)), action_map=config.action_map,
             delay_substeps=config.delay_substeps,
             randomize=config.randomization if different else None,
-            nominal=np.arange(len(names)) % each < round(config.nominal * each),
+            nominal=place < config.nominal,
+            guarded=place >= 1.0 - config.guarded if gentle else None,
+            reset_noise=config.start_noise if gentle else RESET_NOISE,
         )  # fmt: skip
         until = min(self.sac.updates + config.evaluate_every, config.updates)
         observation = env.reset()
@@ -156,7 +159,8 @@ class Demonstrator:
     def _evaluate(self) -> dict[str, Score]:
         """Return every task's scores less what was paid for; the benchmark's own are printed too.
 
-        Once a run is gentle, every other episode is another robot's, pushed and late.
+        Once a run is gentle, every other episode is another robot's, pushed, late, and guarded if
+        rows of the run are.
         """
         config = self.config
         gentle = self.sac.updates >= config.gentle_after
@@ -164,9 +168,10 @@ class Demonstrator:
         made: list[PricedEnv] = []
 
         def make(rows: Sequence[str], **others: Any) -> PricedEnv:
+            odd = np.arange(len(rows)) % 2 == 1
             env = PricedEnv(
                 rows, randomize=config.randomization if different else None,
-                nominal=np.arange(len(rows)) % 2 == 0, **others,
+                nominal=~odd, guarded=odd if gentle and config.guarded else None, **others,
             )  # fmt: skip
             each = np.repeat(self.prices, config.evaluate_episodes, axis=0)
             env.charge(each if gentle else np.zeros_like(each))

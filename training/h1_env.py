@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from runtime import h1
 from training import physics
+from training.limits import REAL, Limits
 from training.randomization import Randomization, Senses
 from training.rewards import Readings
 from training.scenes import SCENES
@@ -55,6 +56,8 @@ class H1Env:
         randomize: Randomization | None = None,
         reset_noise: float = physics.RESET_NOISE,
         nominal: Bools | None = None,
+        guarded: Bools | None = None,
+        limits: Limits = REAL,
     ) -> None:
         """Build one row per entry of `tasks`; names may repeat.
 
@@ -63,7 +66,7 @@ class H1Env:
         sequence. `delay_substeps=(lo, hi)`: drawn per episode; a new control acts so many physics
         sub-steps late (0 .. 10). `randomize`: another robot in every episode, other senses, pushes;
         its `latency`, where not (0, 0), replaces `delay_substeps`. `nominal`: rows [E] that are
-        spared both, delay and randomisation.
+        spared both, delay and randomisation. `guarded`: rows [E] under a real robot's `limits`.
         """
         if not tasks:
             raise ValueError("H1Env needs at least one task name")
@@ -91,12 +94,10 @@ class H1Env:
         self._senses: Senses | None = None
         if randomize and randomize.disturbs_senses:
             self._senses = Senses(randomize, self.num_envs)
-        self._spared = np.zeros(self.num_envs, bool) if nominal is None else nominal.astype(bool)
-        if self._spared.shape != (self.num_envs,):
-            raise ValueError(
-                f"nominal has shape {self._spared.shape}, expected ({self.num_envs},): one per row"
-            )
+        self._spared = _mask("nominal", nominal, self.num_envs)
+        self._guarded, self._limits = _mask("guarded", guarded, self.num_envs), limits
         self._build(threads)
+        self.physics.guard(self._guarded, limits.rate)
         self._count_from_zero()
         self.reset()
 
@@ -197,12 +198,17 @@ class H1Env:
         if senseless.any():
             action = np.where(senseless[:, None], np.float32(0), action)
         control = self.control(action)
+        if self._guarded.any():
+            control = np.where(self._guarded[:, None], self._limits.clip(control), control)
         if self.randomize:
             self._push()
         self.physics.step(control, self._previous, self._delay)
         self._previous = control
         self._steps += 1
         reward, terminated, terms = self._judge()
+        if self.terminate and self._guarded.any():
+            exceeded = self._limits.exceeded(self.physics.fastest, self.physics.qpos[:, 3:7])
+            terminated |= self._guarded & exceeded
         truncated = self._steps >= self.max_steps
         diverged = self.physics.diverged() | senseless
         if self._senses:
@@ -288,6 +294,15 @@ def as_actions(action: np.ndarray, shape: tuple[int, int]) -> Float32:
     if action.shape != shape:
         raise ValueError(f"action has shape {action.shape}, expected {shape}")
     return action
+
+
+def _mask(name: str, rows: Bools | None, count: int) -> Bools:
+    """Return a mask of rows [E] bool, of none if not given; a ValueError if it does not fit."""
+    if rows is None:
+        return np.zeros(count, bool)
+    if rows.shape != (count,):
+        raise ValueError(f"{name} has shape {rows.shape}, expected ({count},): one per row")
+    return rows.astype(bool)
 
 
 def row_generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:

@@ -187,6 +187,9 @@ class Physics:
         self._sensors = [data.sensordata[:NUM_SENSORS] for data in self.data]
         self._ctrl = [data.ctrl for data in self.data]
         self._watch(scenes or ("floor",) * rows)
+        self.guarded = np.zeros(rows, dtype=bool)  # rows that are limited, see `guard`
+        self.written = np.zeros((rows, h1.NUM_JOINTS))  # rad, the targets that act there
+        self.fastest = np.zeros(rows)  # there: largest joint speed of a step / its drive's limit
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._chunks = [chunk.tolist() for chunk in np.array_split(np.arange(rows), threads)]
 
@@ -227,6 +230,7 @@ class Physics:
         data.qpos += noise
         mujoco.mj_normalizeQuat(model, data.qpos)  # MuJoCo 3.1's mj_forward did this by itself
         mujoco.mj_forward(model, data)
+        self.written[row], self.fastest[row] = data.qpos[7:NUM_QPOS], 0.0
 
     def place(self, row: int, x: float, y: float, yaw: float) -> None:
         """Put one row's robot, standing as it is, elsewhere: m, m, rad."""
@@ -234,6 +238,10 @@ class Physics:
         data.qpos[:2] = x, y
         data.qpos[3:7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
         mujoco.mj_forward(self.models[row], data)
+
+    def guard(self, rows: NDArray[np.bool_], rate: float) -> None:
+        """From now on let no target of these rows [E] move faster than `rate`, rad/s."""
+        self.guarded, self._most = rows.copy(), rate * h1.PHYSICS_DT
 
     def step(self, control: Array, previous: Array, delay: NDArray[np.int64]) -> None:
         """Advance every row by ten sub-steps.
@@ -257,12 +265,28 @@ class Physics:
         step = mujoco.mj_step  # releases the GIL
         for row in rows:
             model, data, late = self.models[row], self.data[row], int(delay[row])
+            if self.guarded[row]:
+                self._step_guarded(row, control[row], previous[row], late)
+                continue
             if late:
                 self._ctrl[row][:] = previous[row]
                 step(model, data, late)
             self._ctrl[row][:] = control[row]
             if late < SUBSTEPS:
                 step(model, data, SUBSTEPS - late)
+
+    def _step_guarded(self, row: int, control: Array, previous: Array, late: int) -> None:
+        """As a robot process does it: look at the speeds, then write, every 2 ms."""
+        model, data, written, most = self.models[row], self.data[row], self.written[row], self._most
+        velocity, ctrl = self._qvel[row][6:], self._ctrl[row]
+        fastest = 0.0
+        for tick in range(SUBSTEPS):
+            wanted = previous if tick < late else control
+            written += np.clip(wanted - written, -most, most)
+            ctrl[:] = written
+            mujoco.mj_step(model, data)
+            fastest = max(fastest, float((np.abs(velocity) / h1.VELOCITY_LIMIT).max()))
+        self.fastest[row] = fastest
 
     def gather(self) -> None:
         """Copy all rows' newest readings into the batched arrays."""

@@ -38,9 +38,10 @@ from ezm_runtime.watch import ACTIVATE, CONFIGURE, Watch
 from runtime.cli import ConfigError, parse_or_exit
 from runtime.h1 import CONTROL_DT
 from runtime.policy import PolicyError, SpecError, load_policy
+from runtime.session import TOO_SLOW
 from runtime.spoken import task_of
 
-ENOUGH = 0.7  # of the nominal rate, measured over ROS, to call it a control line
+ENOUGH = 0.7  # of the nominal rate, measured over ROS, to call it held
 ESSENTIAL = ("robot process", "policy node")
 FILM_PATIENCE = 600.0  # s to draw the film after the run
 STARTUP = 30.0  # s for each stage on the way to POLICY
@@ -69,6 +70,7 @@ class Session:
         self.children: dict[str, subprocess.Popen] = {}
         self.watch: Watch | None = None
         self.ended = 0.0  # monotonic s
+        self.slow = False  # it ran, and nothing is wrong but its rate
 
     def run(self) -> dict[str, Any]:
         """Start, watch, stop; return the summary."""
@@ -159,13 +161,14 @@ class Session:
         if not error and began is None:
             error = "interrupted before POLICY" if self.signals else "POLICY was not reached"
         if not error and min(flows) < ENOUGH / CONTROL_DT:
+            self.slow = min(flows) > 0.0
             error = (
                 f"over ROS came {flows[0]:.1f} joint states and {flows[1]:.1f} targets a second, "
                 f"expected {1.0 / CONTROL_DT:.0f}"
             )
         film = self.children.get("film")
         if not error and film is not None and film.returncode != 0:
-            error = "no film\n" + tail(self.folder / "film.log")
+            error, self.slow = "no film\n" + tail(self.folder / "film.log"), False
         seconds = self.ended - began if began is not None else 0.0
         summary = {
             "task": record.get("task", self.options.task),
@@ -266,7 +269,8 @@ def check(options: BringupOptions) -> BringupOptions:
 def run(words: list[str], signals: list[int]) -> int:
     """Run the line for `duration` seconds in POLICY; return the exit code.
 
-    The last line on stdout is JSON; the code is 0 only if the control line really ran.
+    The last line on stdout is JSON; the code is 0 only if the control line really ran, 3 if only
+    its rate was not held.
     """
     options = parse_or_exit(BringupOptions(), words, "bringup", __doc__ or "")
     options = check(options)
@@ -281,7 +285,8 @@ def run(words: list[str], signals: list[int]) -> int:
         print(f"bringup: {error}", file=sys.stderr)
         return 2
     print(f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}  logs in {folder}", flush=True)
-    summary = Session(options, line, folder, signals).run()
+    session = Session(options, line, folder, signals)
+    summary = session.run()
     if sys.stdout.isatty():
         print()
     if "error" in summary:
@@ -290,4 +295,4 @@ def run(words: list[str], signals: list[int]) -> int:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(summary), flush=True)
-    return 1 if "error" in summary else 0
+    return TOO_SLOW if session.slow else int("error" in summary)
