@@ -68,7 +68,7 @@ class SignalError(Exception):
 
 
 def run(config: RunConfig) -> int:
-    """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 3 too slow, 128 + n signal."""
+    """Run and print the JSON line; return 0 ran, 1 did not, 2 bad input, 3 too slow, 128 + n."""
     try:
         with _signals():
             view_module(config.view)
