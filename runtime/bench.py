@@ -4,7 +4,7 @@ Loops, one after the other: the plain one that most deployments are (torch.jit w
 hand, else the engine's default settings; sleep after the work), ours without rehearsal, ours, and
 ours against a robot process. A tight loop would understate all of them five- to twentyfold.
 `busy=true` keeps every core busy meanwhile; `loops=wire seconds=600` holds the rate for ten
-minutes.
+minutes. The row `machine` is an empty loop that ran beside the wire's: what it missed, nobody had.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime import metronome
 from runtime.cli import parse_or_exit
 from runtime.frames import SERVER_STAGES
 from runtime.histogram import Quantiles, Stages
@@ -65,10 +66,12 @@ class Result:
 
     def json(self) -> dict[str, Any]:
         """Return the figures of the last line."""
-        tick, late = self.stages["tick"], self.stages.get("late")
-        report: dict[str, Any] = {f"tick_us_{k}": round(v, 1) for k, v in tick._asdict().items()}
+        tick, late = self.stages.get("tick"), self.stages.get("late")
+        report: dict[str, Any] = {}
+        if tick is not None:
+            report |= {f"tick_us_{k}": round(v, 1) for k, v in tick._asdict().items()}
         if late is not None:
-            report["late_us_p99"] = round(late.p99, 1)
+            report |= {"late_us_p99": round(late.p99, 1), "late_us_max": round(late.max, 1)}
         report |= {"hz": round(self.hz, 3), "missed": self.missed, "realtime": self.realtime}
         return report if self.cpu != self.cpu else report | {"cpu": round(self.cpu, 3)}
 
@@ -128,10 +131,14 @@ def with_robot(policy: Policy, config: BenchConfig) -> list[Result]:
             if not granted:
                 raise LinkError(reason)
             client.request_mode(Mode.POLICY)
-            before, begin = cpu_seconds(process.pid), time.monotonic()
-            result = run_loop("wire", loop, config.seconds)
-            cpu = (cpu_seconds(process.pid) - before) / (time.monotonic() - begin)
-            return [result, robot_result(client.wait(1.0), config, cpu)]
+            with metronome.beside(config.seconds + SLACK) as told:
+                before, begin = cpu_seconds(process.pid), time.monotonic()
+                result = run_loop("wire", loop, config.seconds)
+                cpu = (cpu_seconds(process.pid) - before) / (time.monotonic() - begin)
+                robot = robot_result(client.wait(1.0), config, cpu)
+            late = {"late": told["late"]}
+            machine = Result("machine", late, told["hz"], told["missed"], told["realtime"])
+            return [result, robot, machine]
         finally:
             client.close()
 
@@ -248,7 +255,7 @@ def main() -> None:
     report: dict[str, object] = {"policy": config.policy, "engine": config.engine}
     report |= {"seconds": config.seconds, "busy": config.busy, "load": os.getloadavg()[0]}
     report |= {result.name: result.json() for result in results}
-    p50 = {result.name.split()[0]: result.stages["tick"].p50 for result in results}
+    p50 = {r.name.split()[0]: r.stages["tick"].p50 for r in results if "tick" in r.stages}
     report |= {
         f"{name}_to_plain": round(p50[name] / p50["plain"], 3)
         for name in ("cold", "ours", "wire")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from runtime import h1
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Limits:
         margin = self.position_margin
         return np.clip(targets, h1.JOINT_LOWER + margin, h1.JOINT_UPPER - margin)
 
-    def exceeded(self, fastest: Array, orientation: Array) -> NDArray[np.bool_]:
+    def exceeded(self, fastest: Array, orientation: Array) -> Bools:
         """Return [E] bool: would the guard let go of the robot?
 
         fastest: [E] the largest joint speed of the last control step, as a share of its drive's
@@ -49,7 +50,7 @@ class Limits:
 REAL = Limits()
 
 
-def spread(count: int, share: float, besides: NDArray[np.bool_] | None = None) -> Array:
+def spread(count: int, share: float, besides: Bools | None = None) -> Bools:
     """Return which of `count` rows are a share of them, evenly spread; [count] bool.
 
     besides: rows that are taken; the share is then of all, as far as the others suffice.

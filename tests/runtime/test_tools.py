@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
-from runtime import bench
+from runtime import bench, metronome
 from runtime.histogram import Stages
 from runtime.policy import load_policy
 from runtime.processes import RobotProcess
+from runtime.realtime import Granted
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +103,36 @@ def test_a_loop_is_compared_with_the_plain_one():
     assert told["tick_us_max"] == pytest.approx(100.0)
     assert (told["missed"], told["realtime"]) == (3, "nothing")
     assert "ours" in bench.table([result])
+
+
+def test_an_empty_loop_says_what_the_machine_itself_missed():
+    with metronome.beside(0.5) as told:
+        pass
+    late = told["late"]
+    assert 0.0 <= late.p50 <= late.p95 <= late.p99 <= late.max * 1.02
+    assert told["hz"] > 45.0 or told["missed"]  # kept the pace, or says so
+    result = bench.Result("machine", {"late": late}, told["hz"], told["missed"], told["realtime"])
+    assert "tick_us_p50" not in result.json()
+    assert result.json()["late_us_max"] == pytest.approx(late.max, abs=0.1)
+    assert "ticks missed" in bench.table([result])
+
+
+def test_a_stall_is_late_and_missed(monkeypatch):
+    """A machine that stops for a while in the third sleep."""
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        stop = time.monotonic() + seconds + 0.1 * (len(pauses) == 3)
+        while time.monotonic() < stop:
+            pass
+
+    fake = types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr(metronome, "time", fake)
+    monkeypatch.setattr(metronome, "ask_for_realtime", lambda priority: Granted.NOTHING)
+    told = metronome.listen(0.4)
+    assert told["missed"] >= 4
+    assert told["late"]["max"] >= 99_000.0
 
 
 def test_the_plain_loop_without_torch_runs_the_engine_at_fifty_hertz_at_most(make_policy):
