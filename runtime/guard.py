@@ -75,7 +75,9 @@ class GuardConfig:
     torque_factor: float = 1.0  # of the drive's limit
     torque: Action = Action.WARN  # a target that asks too much: moved, and
     velocity_factor: float = 1.2  # of the drive's limit
-    velocity: Action = Action.DAMP  # a joint faster than its limit
+    velocity_ticks: int = 5  # looks in a row, 2 ms each, that find some joint beyond it
+    velocity_most: float = 2.0  # of the drive's limit; one look is enough
+    velocity: Action = Action.DAMP  # a joint too fast for longer than a foot's strike, or by far
     tilt_limit: float = 1.0  # rad between pelvis and vertical
     tilt_clear: float = 0.8  # rad, hysteresis
     tilt: Action = Action.DAMP  # leaning further than tilt_limit
@@ -144,6 +146,7 @@ class Guard:
     )  # s of the robot process's clock, what followed, what was seen; one per burst
     now: float = 0.0  # s, set by the owner before each tick
     _previous: np.ndarray | None = None  # rad, the targets written last
+    _fast: int = 0  # looks in a row that found some joint beyond velocity_factor
     _tilted: bool = False
     _hot: bool = False
     _lost: np.ndarray | None = None  # [19] the drives' counters at the window's begin
@@ -200,7 +203,8 @@ class Guard:
             return self._take()
         if config.velocity is not Action.OFF:
             found = check_velocity(state.joint_velocity, config.velocity_factor)
-            if found is not None:
+            self._fast = 0 if found is None else self._fast + 1
+            if found is not None and self._lasts(found):
                 self._note(found, config.velocity)
         if config.tilt is not Action.OFF:
             limit = config.tilt_clear if self._tilted else config.tilt_limit
@@ -263,6 +267,11 @@ class Guard:
             self._note(
                 Finding("state_frozen", since, self.config.frozen_limit), self.config.state_frozen
             )
+
+    def _lasts(self, fast: Finding) -> bool:
+        """Tell a joint that runs away from one that a foot's strike turned for a moment."""
+        most = self.config.velocity_most * h1.VELOCITY_LIMIT[fast.joint]
+        return self._fast >= self.config.velocity_ticks or fast.value > most
 
     def _judge_health(self, health: Health) -> None:
         config = self.config

@@ -77,6 +77,7 @@ class Demonstrator:
             nominal=place < config.nominal,
             guarded=place >= 1.0 - config.guarded if gentle else None,
             reset_noise=config.start_noise if gentle else RESET_NOISE,
+            max_steps=np.resize(config.episode_steps, config.envs_per_task).tolist() * len(self.tasks),
         )  # fmt: skip
         until = min(self.sac.updates + config.evaluate_every, config.updates)
         observation = env.reset()

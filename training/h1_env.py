@@ -97,7 +97,7 @@ class H1Env:
         self._spared = _mask("nominal", nominal, self.num_envs)
         self._guarded, self._limits = _mask("guarded", guarded, self.num_envs), limits
         self._build(threads)
-        self.physics.guard(self._guarded, limits.rate)
+        self.physics.guard(self._guarded, limits)
         self._count_from_zero()
         self.reset()
 
@@ -207,8 +207,8 @@ class H1Env:
         self._steps += 1
         reward, terminated, terms = self._judge()
         if self.terminate and self._guarded.any():
-            exceeded = self._limits.exceeded(self.physics.fastest, self.physics.qpos[:, 3:7])
-            terminated |= self._guarded & exceeded
+            leaning = self._limits.leaning(self.physics.qpos[:, 3:7])
+            terminated |= self._guarded & (leaning | self.physics.too_fast)
         truncated = self._steps >= self.max_steps
         diverged = self.physics.diverged() | senseless
         if self._senses:

@@ -24,7 +24,9 @@ class Limits:
 
     position_margin: float = 0.02  # rad inside the joint range; targets are clipped to that
     rate: float = 20.0  # rad/s, the fastest a target may move; it is slowed to that
-    velocity_factor: float = 1.2  # of the drive's limit; a faster joint ends the episode
+    velocity_factor: float = 1.2  # of the drive's limit
+    velocity_ticks: int = 5  # sub-steps in a row that some joint is faster: that ends an episode
+    velocity_most: float = 2.0  # of the drive's limit; one sub-step beyond it does too
     tilt: float = 1.0  # rad between pelvis and vertical; leaning further ends it
 
     def __post_init__(self) -> None:
@@ -37,14 +39,10 @@ class Limits:
         margin = self.position_margin
         return np.clip(targets, h1.JOINT_LOWER + margin, h1.JOINT_UPPER - margin)
 
-    def exceeded(self, fastest: Array, orientation: Array) -> Bools:
-        """Return [E] bool: would the guard let go of the robot?
-
-        fastest: [E] the largest joint speed of the last control step, as a share of its drive's
-        limit. orientation: [E, 4] quaternions w x y z of the pelvis.
-        """
+    def leaning(self, orientation: Array) -> Bools:
+        """Return [E] bool: does the pelvis, [E, 4] quaternions w x y z, lean too far?"""
         _, x, y, _ = orientation.T
-        return (fastest > self.velocity_factor) | (1 - 2 * (x * x + y * y) < np.cos(self.tilt))
+        return 1 - 2 * (x * x + y * y) < np.cos(self.tilt)
 
 
 REAL = Limits()

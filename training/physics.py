@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
+from training.limits import REAL, Limits
 from training.scenes import SCENES, Body, Geom, Scene
 
 Array = NDArray[np.float64]
@@ -188,8 +189,10 @@ class Physics:
         self._ctrl = [data.ctrl for data in self.data]
         self._watch(scenes or ("floor",) * rows)
         self.guarded = np.zeros(rows, dtype=bool)  # rows that are limited, see `guard`
+        self._limits = REAL
         self.written = np.zeros((rows, h1.NUM_JOINTS))  # rad, the targets that act there
-        self.fastest = np.zeros(rows)  # there: largest joint speed of a step / its drive's limit
+        self.fast = np.zeros(rows, dtype=np.int64)  # there: sub-steps in a row with a fast joint
+        self.too_fast = np.zeros(rows, dtype=bool)  # there: since the reset, beyond the limits
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._chunks = [chunk.tolist() for chunk in np.array_split(np.arange(rows), threads)]
 
@@ -230,7 +233,8 @@ class Physics:
         data.qpos += noise
         mujoco.mj_normalizeQuat(model, data.qpos)  # MuJoCo 3.1's mj_forward did this by itself
         mujoco.mj_forward(model, data)
-        self.written[row], self.fastest[row] = data.qpos[7:NUM_QPOS], 0.0
+        self.written[row] = data.qpos[7:NUM_QPOS]
+        self.fast[row], self.too_fast[row] = 0, False
 
     def place(self, row: int, x: float, y: float, yaw: float) -> None:
         """Put one row's robot, standing as it is, elsewhere: m, m, rad."""
@@ -239,9 +243,9 @@ class Physics:
         data.qpos[3:7] = np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)
         mujoco.mj_forward(self.models[row], data)
 
-    def guard(self, rows: NDArray[np.bool_], rate: float) -> None:
-        """From now on let no target of these rows [E] move faster than `rate`, rad/s."""
-        self.guarded, self._most = rows.copy(), rate * h1.PHYSICS_DT
+    def guard(self, rows: NDArray[np.bool_], limits: Limits) -> None:
+        """From now on move these rows' [E] targets, and watch their joints, as `limits` say."""
+        self.guarded, self._limits = rows.copy(), limits
 
     def step(self, control: Array, previous: Array, delay: NDArray[np.int64]) -> None:
         """Advance every row by ten sub-steps.
@@ -277,16 +281,18 @@ class Physics:
 
     def _step_guarded(self, row: int, control: Array, previous: Array, late: int) -> None:
         """As a robot process does it: look at the speeds, then write, every 2 ms."""
-        model, data, written, most = self.models[row], self.data[row], self.written[row], self._most
+        model, data, limits = self.models[row], self.data[row], self._limits
+        written, most = self.written[row], limits.rate * h1.PHYSICS_DT
         velocity, ctrl = self._qvel[row][6:], self._ctrl[row]
-        fastest = 0.0
         for tick in range(SUBSTEPS):
             wanted = previous if tick < late else control
             written += np.clip(wanted - written, -most, most)
             ctrl[:] = written
             mujoco.mj_step(model, data)
-            fastest = max(fastest, float((np.abs(velocity) / h1.VELOCITY_LIMIT).max()))
-        self.fastest[row] = fastest
+            fastest = (np.abs(velocity) / h1.VELOCITY_LIMIT).max()
+            fast = self.fast[row] = self.fast[row] + 1 if fastest > limits.velocity_factor else 0
+            if fast >= limits.velocity_ticks or fastest > limits.velocity_most:
+                self.too_fast[row] = True
 
     def gather(self) -> None:
         """Copy all rows' newest readings into the batched arrays."""

@@ -171,6 +171,13 @@ ROBOT_FAULTS = (
     Fault(
         "joint at 50 rad/s", sensed(_state(joint_velocity=_put(_KNEE, 50.0))), DAMP, 0.0, "velocity"
     ),
+    Fault(
+        "joint at 20 rad/s",
+        sensed(_state(joint_velocity=_put(_KNEE, 20.0))),
+        DAMP,
+        0.01,
+        "velocity",
+    ),
     Fault("IMU leans 1.2 rad", sensed(_state(orientation=_LEANING)), DAMP, 0.0, "tilt"),
     Fault("IMU all zero", sensed(_state(orientation=np.zeros(4))), DAMP, 0.0, "tilt"),
     Fault("pushed 100 N", attacks.push(100.0), EITHER),

@@ -194,6 +194,30 @@ def test_a_burst_of_findings_is_recorded_once_with_time_action_and_finding(state
     assert guard.counts["velocity"] == 500
 
 
+def looks(guard, state_with, *shares: float) -> list[Action]:
+    """Return the verdicts over states, 2 ms apart, in which the left knee has these speeds."""
+    limit = h1.VELOCITY_LIMIT[3]
+    rows = [with_one(np.zeros(19), 3, share * limit) for share in shares]
+    return [guard.watch(state_with(joint_velocity=row), 0.0, None) for row in rows]
+
+
+def test_a_joint_may_be_too_fast_while_a_foot_strikes_and_no_longer(state_with):
+    """Run's ankles pass 1.2 of their limit for 2 to 6 ms at a strike: damping would be the fall."""
+    off, damp = Action.OFF, Action.DAMP
+    guard = Guard(GuardConfig())
+    assert looks(guard, state_with, *[1.3] * 4, 1.1, *[1.3] * 4) == [off] * 9
+    assert looks(guard, state_with, 1.3, 1.3) == [damp, damp]
+    assert str(guard.last) == "velocity: left_knee 18.2 > 16.8"
+    assert looks(guard, state_with, 1.1) == [off]
+
+
+def test_a_joint_that_runs_away_is_too_fast_at_once(state_with):
+    guard = Guard(GuardConfig())
+    assert looks(guard, state_with, 0.0, 1.9, -2.1, 0.0) == [0, 0, Action.DAMP, 0]
+    strict = Guard(GuardConfig(velocity_ticks=1))
+    assert looks(strict, state_with, 1.19, 1.21) == [0, Action.DAMP]
+
+
 @pytest.mark.parametrize("monitor", ["velocity", "tilt", "state_age", "target_age", *SICK])
 @pytest.mark.parametrize("action", list(Action))
 def test_every_monitor_takes_every_action(state_with, lean, monitor, action):
