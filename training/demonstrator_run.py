@@ -69,6 +69,7 @@ class Demonstrator:
         names = [self.tasks[index].name for index in self.task_index]
         gentle = self.sac.updates >= config.gentle_after
         different = gentle and config.randomization != Randomization()
+        lasting = np.resize(config.episode_steps, config.envs_per_task)
         place = np.arange(len(names)) % config.envs_per_task / config.envs_per_task
         env = H1Env(
             names, seed=int(self.rng.integers(2**62)), action_map=config.action_map,
@@ -77,7 +78,7 @@ class Demonstrator:
             nominal=place < config.nominal,
             guarded=place >= 1.0 - config.guarded if gentle else None,
             reset_noise=config.start_noise if gentle else RESET_NOISE,
-            max_steps=np.resize(config.episode_steps, config.envs_per_task).tolist() * len(self.tasks),
+            max_steps=np.tile(lasting, len(self.tasks)).tolist(),
         )  # fmt: skip
         until = min(self.sac.updates + config.evaluate_every, config.updates)
         observation = env.reset()
