@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from runtime.fields import table
 
@@ -61,7 +62,7 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
     for word in arguments:
         if "=" not in word:
             raise ConfigError(f"{word!r} is not key=value")
-    cli = OmegaConf.from_dotlist([_YAML_BOOLEAN.sub(r"='\1'", word) for word in arguments])
+    cli = OmegaConf.merge(OmegaConf.create(), *map(_value, arguments))
     preset = cli.get("preset", default)
     if preset not in presets:
         raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")
@@ -74,6 +75,15 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
         words = ", ".join(get_type_hints(kind))
         raise ConfigError(f"{str(error).splitlines()[0]} (keys: {words})") from None
     return rebuild(kind, OmegaConf.to_container(merged, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
+
+
+def _value(word: str) -> Any:
+    """Return what one `key=value` word says; a value is YAML, as `[1, 2]` or `1e-3` is."""
+    try:
+        return OmegaConf.from_dotlist([_YAML_BOOLEAN.sub(r"='\1'", word)])
+    except YAMLError as error:
+        said = getattr(error, "problem", None) or "it ends too early"
+        raise ConfigError(f"{word!r} cannot be read: {said}; quote it if it is a text") from None
 
 
 def _make_writable(node: Any) -> None:

@@ -50,6 +50,8 @@ def test_off_is_a_word_where_a_word_is_wanted_and_false_where_a_truth_is():
         ("updates=1.5", "'1.5'.*Integer"),
         ("collect.terminate=perhaps", "not a valid bool"),
         ("seed", "'seed' is not key=value"),
+        ("demos=,a.safetensors", "'demos=,a.safetensors' cannot be read: .*quote it"),
+        ("tasks=[walk", r"'tasks=\[walk' cannot be read"),
         ("preset=h1_smal", r"unknown preset 'h1_smal'; there are \['debug',.*'h1_small'"),
         ("targets.policy_target=mode", "'mode'; there are best, weighted"),
         ("targets.value_reduce=max", "'max'; there are min2, min2_each, min, mean"),
