@@ -1,7 +1,7 @@
 /* Every clock of a process, and of what it starts, runs STRETCH times slower than the machine's.
 
        cc -O2 -shared -fPIC -o stretch.so tools/stretch.c -ldl
-       LD_PRELOAD=$PWD/stretch.so STRETCH=8 STRETCH_EPOCH=$(date +%s) python …
+       STRETCH_EPOCH=$(date +%s) STRETCH=8 LD_PRELOAD=$PWD/stretch.so python …
 
    For real-time programs on a machine that is too slow or too busy for them: all that is started
    with the same two variables agrees about the time, deadlines and rates included, and has STRETCH
