@@ -62,7 +62,9 @@ def choose(arguments: list[str], presets: dict[str, Config], default: str) -> Co
     for word in arguments:
         if "=" not in word:
             raise ConfigError(f"{word!r} is not key=value")
-    cli = OmegaConf.merge(OmegaConf.create(), *map(_value, arguments))
+    cli = OmegaConf.create()
+    for word in arguments:
+        cli.merge_with(_value(word))
     preset = cli.get("preset", default)
     if preset not in presets:
         raise ConfigError(f"unknown preset {preset!r}; there are {sorted(presets)}")
