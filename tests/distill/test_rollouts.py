@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from distill import rollouts
 from distill.config import NO_NOISE, LabelConfig, NoiseConfig, RolloutConfig, StudentConfig
 from distill.rollouts import Drivers, Senses, beta, collect, held_rows, nominal_rows, rotate
 from distill.student import make_spec
@@ -112,6 +113,22 @@ def test_a_share_of_every_task_s_robots_is_the_benchmark_s_own():
     assert nominal_rows(task, 0.5).tolist() == 2 * [False, True, False, True]
     assert not nominal_rows(task, 0.0).any()
     assert nominal_rows(task, 1.0).all()
+
+
+def test_guarded_robots_are_others_than_the_nominal_ones(teacher, spec, monkeypatch):
+    told = []
+
+    class Noted(rollouts.H1Env):
+        def __init__(self, tasks, **words):
+            told.append(words)
+            super().__init__(tasks, **words)
+
+    monkeypatch.setattr(rollouts, "H1Env", Noted)
+    config = dataclasses.replace(CONFIG, envs_per_task=4, nominal=0.5, guarded=0.25, steps=2)
+    collect(teacher, spec, zeros, config, BEST, number=0, seed=0)
+    each = len(told[0]["guarded"]) // len(teacher.tasks)
+    assert told[0]["nominal"].tolist()[:each] == [False, True, False, True]
+    assert told[0]["guarded"].tolist()[:each] == [False, False, True, False]
 
 
 def test_sensors_of_a_nominal_row_err_in_nothing(spec):

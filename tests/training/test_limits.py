@@ -110,6 +110,47 @@ def test_a_share_of_rows_is_spread_over_those_that_are_free(count, share, taken,
     assert np.flatnonzero(spread(count, share, besides=besides)).tolist() == rows
 
 
+def masks_of(monkeypatch, module) -> list[dict]:
+    """Return what the environments that a module makes from now on are told."""
+    told: list[dict] = []
+
+    class Noted(H1Env):
+        def __init__(self, tasks, **words):
+            told.append(words)
+            super().__init__(tasks, **words)
+
+    monkeypatch.setattr(module, "H1Env", Noted)
+    return told
+
+
+def test_a_demonstrator_s_rows_are_nominal_guarded_and_short_as_it_is_told(monkeypatch, tmp_path):
+    from training import demonstrator_run
+
+    told = masks_of(monkeypatch, demonstrator_run)
+    shares = {"nominal": 0.25, "guarded": 0.5, "episode_steps": (10, 20), "start_noise": 0.03}
+    config = DemonstratorConfig(
+        **shares, out=str(tmp_path), tasks=("stand", "walk"), envs_per_task=4, capacity=400,
+        updates=2, evaluate_every=2, evaluate_episodes=2, random_steps=16, batch=8,
+    )  # fmt: skip
+    demonstrator_run.Demonstrator(config).run()
+    words = told[0]
+    assert words["nominal"].tolist() == [True, False, False, False] * 2
+    assert words["guarded"].tolist() == [False, False, True, True] * 2
+    assert words["max_steps"] == [10, 20, 10, 20] * 2
+    assert words["reset_noise"] == 0.03
+
+
+def test_a_recording_s_rows_are_guarded_as_it_is_told(monkeypatch):
+    from training import demonstrate
+    from training.contenders import contenders
+
+    told = masks_of(monkeypatch, demonstrate)
+    config = demonstrate.DemonstrateConfig(rows=4, steps=3, guarded=0.5, start_noise=0.03)
+    demonstrate.record(contenders("home", "stance")[0], "walk", config)
+    assert told[0]["guarded"].tolist() == [False, True, False, True]
+    assert told[0]["reset_noise"] == 0.03
+
+
 def test_bad_masks_limits_and_shares_are_refused_with_what_was_given():
     with pytest.raises(ValueError, match=r"guarded has shape \(3,\), expected \(2,\)"):
         H1Env(["stand"] * 2, seed=0, guarded=np.ones(3, bool))
