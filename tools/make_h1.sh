@@ -24,17 +24,17 @@ for stage in gentle:"${GENTLE:-160000}" steady:"${STEADY:-270000}" polish:"${POL
 done
 # walk since it knows a guard; the others since they turned steady: guarded, run's episodes were too short to learn from
 since() { if [ "$1" = walk ]; then echo "${SINCE_GUARDED:-430000}"; else echo "${SINCE:-180000}"; fi; }
-guarded() { [ "$1" = run ] || echo guarded=0.5 start_noise=0.03; }
 
 shown=
 record() { # NAME TASK WORDS...: a recording, unless it is there
-    local file=$out/$1_$2.safetensors
+    local file=$out/$1_$2.safetensors guarded=(guarded=0.5 start_noise=0.03)
+    [ "$2" != run ] || guarded=()
     [ -f "$file" ] ||
-        python training/demonstrate.py policy="$out/demonstrator" since="$(since "$2")" "tasks=[$2]" "${@:3}" out="$file"
+        python training/demonstrate.py policy="$out/demonstrator" since="$(since "$2")" "tasks=[$2]" "${@:3}" "${guarded[@]}" out="$file"
     shown=${shown:+$shown,}$file
 }
 for task in stand walk run; do
-    record demos "$task" rows=24 steps="${STEPS:-2400}" "noise=[0.01,0.2]" seed=21 "${different[@]}" $(guarded "$task")
+    record demos "$task" rows=24 steps="${STEPS:-2400}" "noise=[0.01,0.2]" seed=21 "${different[@]}"
 done
 before=
 for round in 0 1 2; do # each begins with the weights of the one before, and knows where those went
@@ -43,9 +43,9 @@ for round in 0 1 2; do # each begins with the weights of the one before, and kno
     before=$out/ezm$round
     for task in stand walk run; do
         who=(driver="$before" driver_contender=mean)
-        record "driven_$round" "$task" "${who[@]}" rows=16 steps="${DRIVEN:-800}" "noise=[0.005,0.1]" seed="3$round" "${different[@]}" $(guarded "$task")
+        record "driven_$round" "$task" "${who[@]}" rows=16 steps="${DRIVEN:-800}" "noise=[0.005,0.1]" seed="3$round" "${different[@]}"
         record "starts_$round" "$task" "${who[@]}" rows=24 steps="${STARTS:-400}" "noise=[0.005,0.05]" seed="4$round" \
-            "delay_substeps=[0,6]" episode_steps=100 $(guarded "$task")
+            "delay_substeps=[0,6]" episode_steps=100
     done
 done
 walker=$(python -c "

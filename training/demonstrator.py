@@ -55,6 +55,7 @@ class DemonstratorConfig:
     power_penalty: float = 0.0  # times the joints' absolute mechanical power, kW, per step
     power_share: tuple[float, ...] = (1.0,)  # of power_penalty: one for all tasks, or one each
     drift_penalty: float = 0.0  # per m/s and rad of what no task asks for, see training/prices.py
+    haste_penalty: float = 0.0  # per m/s forward in walk, whose reward is full at 1 m/s
     smooth: float = 0.0  # weight of |action(s) - action(s')|^2 of the mean policy, see SacConfig
     capacity: int = 600_000  # transitions
     random_steps: int = 6000  # first, of all tasks together
@@ -84,7 +85,9 @@ class DemonstratorConfig:
     def prices(self) -> np.ndarray:
         """Return what every measure of `training.prices` costs in every task, [T, 5], per step."""
         power = [self.power_penalty * share for share in self.power_share]
-        return price_list(self.tasks, self.speed_penalty, power, self.drift_penalty)
+        return price_list(
+            self.tasks, self.speed_penalty, power, self.drift_penalty, self.haste_penalty
+        )
 
 
 PRESETS = {

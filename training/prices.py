@@ -38,11 +38,14 @@ def measure(readings: Readings) -> Float32:
     return np.stack([fast, power, base[:, 0], base[:, 1], np.abs(yaw)], axis=1).astype(np.float32)
 
 
-def price_list(tasks: Sequence[str], speed: float, power: Sequence[float], drift: float) -> Float32:
+def price_list(
+    tasks: Sequence[str], speed: float, power: Sequence[float], drift: float, haste: float = 0.0
+) -> Float32:
     """Return the price of every measure in every task, [T, 5], per step.
 
     speed: of `fast`. power: per kW, one number for all tasks or one each. drift: per m/s and rad of
-    a motion that the task does not ask for; forward is asked for by all but `stand`.
+    a motion that the task does not ask for; forward is asked for by all but `stand`. haste: per m/s
+    forward in `walk`, whose reward is full at 1 m/s and forgives three.
 
     Raises:
         ConfigError: neither one power price nor one per task.
@@ -51,7 +54,7 @@ def price_list(tasks: Sequence[str], speed: float, power: Sequence[float], drift
         raise ConfigError(
             f"{len(power)} prices of power for {len(tasks)} tasks: give one, or one per task"
         )
-    forward = [drift * (name == "stand") for name in tasks]
+    forward = [{"stand": drift, "walk": haste}.get(name, 0.0) for name in tasks]
     columns = [[speed] * len(tasks), np.broadcast_to(power, len(tasks)), forward]
     columns += [[drift] * len(tasks)] * 2
     return np.stack(columns, axis=1).astype(np.float32)
