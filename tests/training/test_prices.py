@@ -38,6 +38,14 @@ def test_only_standing_pays_for_going_forward():
     assert all(row["fast"] == 3.0 and row["sideways"] == row["turned"] == 0.5 for row in rows)
 
 
+def test_walk_pays_for_its_haste_where_there_is_a_price_on_it():
+    prices = price_list(["stand", "walk", "run"], 3.0, [1.0], 0.5, haste=0.15)
+    assert prices[:, MEASURES.index("forward")] == pytest.approx([0.5, 0.15, 0.0])
+    assert DemonstratorConfig(tasks=("walk",), haste_penalty=0.15).prices()[0, 2] == np.float32(
+        0.15
+    )
+
+
 def test_one_price_serves_all_tasks_and_any_other_number_is_refused():
     assert price_list(["stand", "walk"], 0, [0.7], 0)[:, 1] == pytest.approx([0.7, 0.7])
     with pytest.raises(ConfigError, match="3 prices of power for 2 tasks"):
