@@ -50,6 +50,8 @@ class RolloutConfig:
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
     delay_substeps: tuple[int, int] = (0, 10)  # a new control acts so many 2 ms ticks late
     randomize: bool = True  # another robot in every episode, and pushes
+    push_speed: float = 0.3  # m/s, the most that one changes along x and along y
+    push_interval: float = 4.0  # s between pushes, on average
     nominal: float = 0.25  # share of the robots that are the benchmark's own: never late, no errors
     guarded: float = 0.0  # share of the robots, of the others, under a real one's limits
     start_noise: float = 0.01  # m, rad: half width of the noise on the start pose

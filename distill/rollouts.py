@@ -18,7 +18,7 @@ from runtime.spec import PolicySpec
 from runtime.state import Command, RobotState, state_from_generalized
 from training.h1_env import H1Env
 from training.limits import spread
-from training.randomization import MODERATE
+from training.randomization import MODERATE, Randomization
 
 Infer = Callable[[np.ndarray], np.ndarray]  # observations [B, N] -> actions [B, 19]
 
@@ -157,7 +157,7 @@ def collect(
         action_map=teacher.action_map,
         max_steps=np.resize(config.episode_steps, len(task)).tolist(),
         delay_substeps=config.delay_substeps,
-        randomize=MODERATE if config.randomize else None,
+        randomize=others(config),
         nominal=nominal,
         guarded=np.tile(spread(each, config.guarded, besides=nominal[:each]), tasks),
         reset_noise=config.start_noise,
@@ -206,6 +206,14 @@ def collect(
         falls=falls,
         returns=rewards.reshape(tasks, -1).mean(1) * 1000.0 / config.steps,
     )
+
+
+def others(config: RolloutConfig) -> Randomization | None:
+    """Return how the robots differ that are not the benchmark's own, and how they are pushed."""
+    if not config.randomize:
+        return None
+    push = (-config.push_speed, config.push_speed)
+    return replace(MODERATE, push_speed=push, push_interval=config.push_interval)
 
 
 def held_rows(task: np.ndarray, share: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from distill.rollouts import Drivers, Senses, beta, collect, held_rows, nominal_
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.observation import gravity_of
+from training.randomization import MODERATE
 
 CONFIG = RolloutConfig(envs_per_task=2, steps=12, episode_steps=(8,), held=0.5)
 BEST = ("best",)
@@ -129,6 +130,14 @@ def test_guarded_robots_are_others_than_the_nominal_ones(teacher, spec, monkeypa
     each = len(told[0]["guarded"]) // len(teacher.tasks)
     assert told[0]["nominal"].tolist()[:each] == [False, True, False, True]
     assert told[0]["guarded"].tolist()[:each] == [False, False, True, False]
+
+
+def test_robots_are_pushed_as_hard_and_as_often_as_they_shall_be():
+    assert rollouts.others(RolloutConfig()) == MODERATE
+    assert rollouts.others(RolloutConfig(randomize=False)) is None
+    harder = rollouts.others(RolloutConfig(push_speed=0.8, push_interval=2.0))
+    assert (harder.push_speed, harder.push_interval) == ((-0.8, 0.8), 2.0)
+    assert dataclasses.replace(harder, push_speed=(-0.3, 0.3), push_interval=4.0) == MODERATE
 
 
 def test_sensors_of_a_nominal_row_err_in_nothing(spec):
