@@ -94,8 +94,6 @@ def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     mine = {"teacher": teacher.facts["sha256"], **to_dict(config)}
     for key in ("ckpt", "demonstrator", "out", "ship", "preset", "torch_threads", "report"):
         del mine[key]
-    if not mine["init"]:  # folders from before it was there hold none
-        del mine["init"]
     path = folder / "config.json"
     there = report.read_json(path)
     before, now = (_identity(entry) for entry in (there or mine, mine))
@@ -110,13 +108,17 @@ def open_folder(config: DistillConfig, teacher: Guide) -> Path:
 
 
 def _identity(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes a distillation another one: how, not how far."""
+    """Return what makes a distillation another one: how, not how far.
+
+    A key that a folder does not hold is younger than it: the default is what was done there.
+    """
     far = {"rollout": ("rounds",), "fit": ("final_updates", "average")}
+    usual = to_dict(DistillConfig())
     return {
-        key: {k: v for k, v in value.items() if k not in far.get(key, ())}
+        key: {k: v for k, v in (usual[key] | value).items() if k not in far.get(key, ())}
         if isinstance(value, dict)
         else value
-        for key, value in entry.items()
+        for key, value in ({"init": usual["init"]} | entry).items()
     }
 
 

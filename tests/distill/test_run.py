@@ -1,19 +1,21 @@
 """The door, end to end, with an untrained teacher of debug size."""
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from distill.config import load_config
+from distill.config import DistillConfig, load_config
 from distill.dagger import Distillation, best_round
-from distill.pipeline import distil
+from distill.pipeline import distil, open_folder
 from distill.report import retention, warnings
 from distill.run import main
 from runtime.policy import load_policy
@@ -242,6 +244,20 @@ def test_another_distillation_in_the_same_folder_is_refused(finished, teacher_fi
     result = door(*words(teacher_file, base / "out", "seed=7"))
     assert result.code == 2
     assert "seed" in result.err and "out=" in result.err
+
+
+def test_a_folder_from_before_a_key_was_there_goes_on_as_by_its_default(tmp_path):
+    teacher = types.SimpleNamespace(facts={"sha256": "x"})
+    config = dataclasses.replace(DistillConfig(), out=str(tmp_path))
+    file = open_folder(config, teacher) / "config.json"
+    held = json.loads(file.read_text())
+    del held["init"], held["rollout"]["push_speed"]
+    file.write_text(json.dumps(held))
+    harder = dataclasses.replace(config.rollout, push_speed=0.8)
+    with pytest.raises(ConfigError, match=r"other rollout"):
+        open_folder(dataclasses.replace(config, rollout=harder), teacher)
+    open_folder(config, teacher)
+    assert json.loads(file.read_text())["rollout"]["push_speed"] == 0.3
 
 
 @pytest.mark.parametrize(
