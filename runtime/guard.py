@@ -202,10 +202,7 @@ class Guard:
             self._note(Finding("state_finite", math.nan, 0.0), config.state_finite)
             return self._take()
         if config.velocity is not Action.OFF:
-            found = check_velocity(state.joint_velocity, config.velocity_factor)
-            self._fast = 0 if found is None else self._fast + 1
-            if found is not None and self._lasts(found):
-                self._note(found, config.velocity)
+            self._judge_speed(state.joint_velocity)
         if config.tilt is not Action.OFF:
             limit = config.tilt_clear if self._tilted else config.tilt_limit
             found = check_tilt(state.orientation, limit)
@@ -268,10 +265,15 @@ class Guard:
                 Finding("state_frozen", since, self.config.frozen_limit), self.config.state_frozen
             )
 
-    def _lasts(self, fast: Finding) -> bool:
+    def _judge_speed(self, velocity: np.ndarray) -> None:
         """Tell a joint that runs away from one that a foot's strike turned for a moment."""
-        most = self.config.velocity_most * h1.VELOCITY_LIMIT[fast.joint]
-        return self._fast >= self.config.velocity_ticks or fast.value > most
+        config = self.config
+        found = check_velocity(velocity, config.velocity_factor)
+        self._fast = 0 if found is None else self._fast + 1
+        if found is not None and self._fast < config.velocity_ticks:
+            found = check_velocity(velocity, config.velocity_most)
+        if found is not None:
+            self._note(found, config.velocity)
 
     def _judge_health(self, health: Health) -> None:
         config = self.config

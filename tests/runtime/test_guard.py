@@ -214,6 +214,10 @@ def test_a_joint_may_be_too_fast_while_a_foot_strikes_and_no_longer(state_with):
 def test_a_joint_that_runs_away_is_too_fast_at_once(state_with):
     guard = Guard(GuardConfig())
     assert looks(guard, state_with, 0.0, 1.9, -2.1, 0.0) == [0, 0, Action.DAMP, 0]
+    ankle, hip = h1.VELOCITY_LIMIT[4], h1.VELOCITY_LIMIT[2]
+    both = with_one(with_one(np.zeros(19), 2, 1.8 * hip), 4, 2.1 * ankle)  # the hip exceeds by more
+    assert guard.watch(state_with(joint_velocity=both), 0.0, None) is Action.DAMP
+    assert guard.last.joint == 4
     strict = Guard(GuardConfig(velocity_ticks=1))
     assert looks(strict, state_with, 1.19, 1.21) == [0, Action.DAMP]
 
