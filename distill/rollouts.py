@@ -150,7 +150,8 @@ def collect(
     """
     tasks, each = len(teacher.tasks), config.envs_per_task
     task = np.repeat(np.arange(tasks), each)
-    nominal = nominal_rows(task, config.nominal)
+    own = spread(each, config.nominal)  # of each task's rows, the benchmark's own robot
+    nominal = np.tile(own, tasks)
     env = H1Env(
         [teacher.tasks[i] for i in task],
         seed=10_000 * (1 + seed) + number,
@@ -159,7 +160,7 @@ def collect(
         delay_substeps=config.delay_substeps,
         randomize=others(config),
         nominal=nominal,
-        guarded=np.tile(spread(each, config.guarded, besides=nominal[:each]), tasks),
+        guarded=np.tile(spread(each, config.guarded, besides=own), tasks),
         reset_noise=config.start_noise,
     )
     generator = torch.Generator().manual_seed(10_000 * (1 + seed) + number)
@@ -221,10 +222,3 @@ def held_rows(task: np.ndarray, share: float) -> np.ndarray:
     count = np.bincount(task)[0]
     held = min(int(np.ceil(share * count)), count - 1)
     return np.tile(np.arange(count) >= count - held, len(task) // count)
-
-
-def nominal_rows(task: np.ndarray, share: float) -> np.ndarray:
-    """Return which rows [E] are the benchmark's own robot: evenly spread over each task's."""
-    count = np.bincount(task)[0]
-    steps = np.floor(np.arange(count + 1) * share + 1e-9)
-    return np.tile(np.diff(steps) > 0, len(task) // count)

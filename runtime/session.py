@@ -162,11 +162,18 @@ def _drive(config: RunConfig, process: RobotProcess, desk: RunDesk, wishes: Comm
     if interrupted is not None:
         raise interrupted
     last = client.reading() or base
-    if report["control_hz"] * loop.period < ENOUGH and in_policy > 0.0 and not loop.error:
-        said = f"{report['control_hz']:.1f} decisions a second, expected {1.0 / loop.period:.0f}"
+    if not in_policy or loop.error:
+        return 1
+    return verdict(report["control_hz"], 1.0 / loop.period, last.target_age)
+
+
+def verdict(hz: float, wanted: float, target_age: float) -> int:
+    """Return the exit code of a run that was in POLICY: rates in Hz, its last targets' age in s."""
+    if hz < ENOUGH * wanted:
+        said = f"{hz:.1f} decisions a second, expected {wanted:.0f}"
         print(f"too slow a machine, or too busy: {said}", file=sys.stderr)
         return TOO_SLOW
-    return 0 if last.target_age < 0.2 and in_policy > 0.0 and not loop.error else 1
+    return 0 if target_age < 0.2 else 1
 
 
 def summary(config: RunConfig, stats: LoopStats, base: Reading, last: Reading) -> dict[str, Any]:

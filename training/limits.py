@@ -54,8 +54,8 @@ def spread(count: int, share: float, besides: Bools | None = None) -> Bools:
     besides: rows that are taken; the share is then of all, as far as the others suffice.
     """
     free = np.arange(count) if besides is None else np.flatnonzero(~besides)
-    wanted = min(round(share * count), len(free))
-    steps = np.floor(np.arange(len(free) + 1) * wanted / max(1, len(free)) + 1e-9)
+    of_free = min(1.0, share * count / max(1, len(free)))
+    steps = np.floor(np.arange(len(free) + 1) * of_free + 1e-9)
     chosen = np.zeros(count, bool)
     chosen[free[np.diff(steps) > 0]] = True
     return chosen

@@ -5,7 +5,7 @@ import pytest
 
 from distill import rollouts
 from distill.config import NO_NOISE, LabelConfig, NoiseConfig, RolloutConfig, StudentConfig
-from distill.rollouts import Drivers, Senses, beta, collect, held_rows, nominal_rows, rotate
+from distill.rollouts import Drivers, Senses, beta, collect, held_rows, rotate
 from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.observation import gravity_of
@@ -108,15 +108,9 @@ def test_tilt_noise_turns_gravity_by_its_angle():
     assert np.arccos(-down[2]) == pytest.approx(0.02, rel=1e-3)
 
 
-def test_a_share_of_every_task_s_robots_is_the_benchmark_s_own():
-    task = np.repeat([0, 1], 4)
-    assert nominal_rows(task, 0.25).tolist() == 2 * [False, False, False, True]
-    assert nominal_rows(task, 0.5).tolist() == 2 * [False, True, False, True]
-    assert not nominal_rows(task, 0.0).any()
-    assert nominal_rows(task, 1.0).all()
-
-
-def test_guarded_robots_are_others_than_the_nominal_ones(teacher, spec, monkeypatch):
+def test_of_every_task_s_robots_some_are_the_benchmark_s_own_and_others_are_guarded(
+    teacher, spec, monkeypatch
+):
     told = []
 
     class Noted(rollouts.H1Env):
@@ -127,9 +121,9 @@ def test_guarded_robots_are_others_than_the_nominal_ones(teacher, spec, monkeypa
     monkeypatch.setattr(rollouts, "H1Env", Noted)
     config = dataclasses.replace(CONFIG, envs_per_task=4, nominal=0.5, guarded=0.25, steps=2)
     collect(teacher, spec, zeros, config, BEST, number=0, seed=0)
-    each = len(told[0]["guarded"]) // len(teacher.tasks)
-    assert told[0]["nominal"].tolist()[:each] == [False, True, False, True]
-    assert told[0]["guarded"].tolist()[:each] == [False, False, True, False]
+    count = len(teacher.tasks)
+    assert told[0]["nominal"].tolist() == count * [False, True, False, True]
+    assert told[0]["guarded"].tolist() == count * [False, False, True, False]
 
 
 def test_robots_are_pushed_as_hard_and_as_often_as_they_shall_be():

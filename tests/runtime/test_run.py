@@ -18,7 +18,7 @@ from runtime.loop import ControlLoop
 from runtime.modes import Mode
 from runtime.policy import load_policy
 from runtime.processes import RobotProcess
-from runtime.session import TOO_SLOW
+from runtime.session import TOO_SLOW, verdict
 from runtime.state import Command
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,12 @@ def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
     assert last["control_hz"] > 45.0 or last["deadline_misses"]  # kept the pace, or says so
     assert 0.0 < last["return"] < 100.0
     assert "POLICY" in out
+
+
+def test_only_a_rate_that_was_not_held_is_code_3(capsys):
+    assert [verdict(hz, 50.0, 0.02) for hz in (50.0, 40.0, 39.9, 0.0)] == [0, 0, TOO_SLOW, TOO_SLOW]
+    assert "39.9 decisions a second, expected 50" in capsys.readouterr().err
+    assert verdict(50.0, 50.0, 0.3) == 1
 
 
 @pytest.mark.parametrize(
