@@ -201,13 +201,16 @@ class ControlLoop:
         if not self.rehearse:
             return
         reading = self.client.reading()
+        rehearsed = False
         while reading is not None and reading.state.finite:
             begin = time.monotonic()
-            if deadline - begin < 1.5 * self._rehearsal:
+            if deadline - begin < self._rehearsal:
                 break
-            self.ticker.rehearse(reading.state)
+            self.ticker.rehearse(reading.state, reading.mode)
             self._rehearsal = min(time.monotonic() - begin, LEAD)
-        self._rehearsal *= 0.99  # a slow one is tried again later
+            rehearsed = True
+        if not rehearsed:
+            self._rehearsal *= 0.9  # where they were slow, one is tried again soon
         while time.monotonic() < deadline:
             pass
 

@@ -32,8 +32,6 @@ class Player:
         self.observation = np.zeros(spec.observation_size, np.float32)
         self.stiffness, self.damping = np.asarray(spec.stiffness), np.asarray(spec.damping)
         self.offset, self.scale = np.asarray(spec.action_offset), np.asarray(spec.action_scale)
-        self._scratch = Memory.create(spec)
-        self._aside = self.observation.copy()
 
     def target(self, action: np.ndarray) -> np.ndarray:
         """Return what `PolicySpec.target` does, rad [19], without its conversions."""
@@ -41,19 +39,13 @@ class Player:
         np.maximum(raw, h1.JOINT_LOWER, out=raw)
         return np.minimum(raw, h1.JOINT_UPPER, out=raw)
 
-    def rehearse(self, state: RobotState, command: Command) -> None:
-        """Do a tick's work for nothing, so that code and weights are in the caches."""
-        observation = observe(state, command, self.spec, self._scratch, self._aside)
-        action = self.policy.infer(observation) if _finite(observation) else observation
-        if _finite(action):
-            remember(self._scratch, action)
-            JointTargets(0, 0.0, self.target(action), self.stiffness, self.damping)
-
 
 class Ticker:
     """Turns states into targets; change `command` at any time."""
 
-    def __init__(self, policy: Policy | Sequence[Policy], command: Command) -> None:
+    def __init__(
+        self, policy: Policy | Sequence[Policy], command: Command, *, understudy: bool = True
+    ) -> None:
         policies = list(policy) if isinstance(policy, Sequence) else [policy]
         self.players = [Player(item) for item in policies]
         self.command = command
@@ -67,6 +59,7 @@ class Ticker:
         self._jump: np.ndarray | None = None  # rad [19], offset at the last change of task
         self._since = 0  # ticks since then
         self._chosen = False
+        self._understudy = Ticker(policies, command, understudy=False) if understudy else None
 
     @property
     def policy(self) -> Policy:
@@ -100,9 +93,14 @@ class Ticker:
         self._seq += 1
         return JointTargets(self._seq, time.monotonic(), position, player.stiffness, player.damping)
 
-    def rehearse(self, state: RobotState) -> None:
-        """Do the next tick's work for nothing; changes no memory and no target."""
-        self._player.rehearse(state, self.command)
+    def rehearse(self, state: RobotState, mode: Mode) -> None:
+        """Let the understudy do the next tick, so that code and weights are in the caches.
+
+        It has memories and targets of its own and shares only code and policies.
+        """
+        if self._understudy is not None:
+            self._understudy.command = self.command
+            self._understudy.tick(state, mode)
 
     def _choose(self, command: Command, mode: Mode) -> None:
         """Let the policy act that knows the task."""

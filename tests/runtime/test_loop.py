@@ -12,7 +12,7 @@ import pytest
 
 from runtime import h1
 from runtime.link import LinkError, Reading
-from runtime.loop import LOOP_STAGES, ControlLoop
+from runtime.loop import LEAD, LOOP_STAGES, ControlLoop
 from runtime.modes import Mode
 from runtime.policy import load_policy
 from runtime.spec import SpecError, spec_for_h1
@@ -154,13 +154,25 @@ def test_a_rehearsal_leaves_no_trace():
         ticker, rows = Ticker(policy, Command("stand")), []
         for rate in (1.0, 2.0, 3.0):
             for _ in range(rehearsals):
-                ticker.rehearse(standing(9.0))
+                ticker.rehearse(standing(9.0), Mode.POLICY)
             targets = ticker.tick(standing(rate), Mode.POLICY)
             rows.append((policy.seen[-1].copy(), targets and targets.position))
         told.append(rows)
     for (seen, target), (other, same) in zip(*told, strict=True):
         np.testing.assert_array_equal(seen, other)
         np.testing.assert_array_equal(target, same)
+
+
+def test_one_slow_rehearsal_does_not_end_rehearsing():
+    policy = Echo(work=0.005)
+    loop = ControlLoop(policy, FakeClient(), Command("stand"))
+    calls = []
+    for work in (0.005, *[0.0] * 4):
+        policy.work = work
+        loop._wait_until(time.monotonic() + 2.0 * LEAD)
+        calls.append(len(policy.seen))
+    assert calls[0] == 1, "longer than the lead: the deadline has passed"
+    assert calls[-1] > calls[0]
 
 
 def test_every_stage_of_a_tick_is_in_the_histograms():
