@@ -55,6 +55,7 @@ class RolloutConfig:
     nominal: float = 0.25  # share of the robots that are the benchmark's own: never late, no errors
     guarded: float = 0.0  # share of the robots, of the others, under a real one's limits
     start_noise: float = 0.01  # m, rad: half width of the noise on the start pose
+    handover: float = 0.0  # share of the episodes that begin where another task was going on
     held: float = 0.1  # share of the environments whose episodes are for validation only
     capacity: int = 200_000  # states kept for fitting, the newest
     noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -17,6 +17,7 @@ from runtime.observation import Memory, observe, remember
 from runtime.spec import PolicySpec
 from runtime.state import Command, RobotState, state_from_generalized
 from training.h1_env import H1Env
+from training.handover import sources
 from training.limits import spread
 from training.randomization import MODERATE, Randomization
 
@@ -56,10 +57,17 @@ class Senses:
         self.bias = np.zeros((len(task), 3))
         self.reset(np.ones(len(task), bool))
 
-    def reset(self, rows: np.ndarray) -> None:
-        """Begin new episodes in the rows of a mask [E]."""
+    def reset(self, rows: np.ndarray, like: np.ndarray | None = None) -> None:
+        """Begin new episodes in the rows of a mask [E].
+
+        like: [E], whose memory a row goes on with, -1: nobody's. At a change of task a policy keeps
+        what it felt and did.
+        """
         self.memory.reset(rows)
         self.bias[rows] = self.random.normal(0.0, self.noise.tilt_bias, (int(rows.sum()), 3))
+        if like is not None:
+            taking = np.flatnonzero(rows & (like >= 0))
+            self.memory.imitate(taking, like[taking])
 
     def observe(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Return observations [E, N] of generalised positions [E, 26] and velocities [E, 25]."""
@@ -189,8 +197,9 @@ def collect(
         over = result.terminated | result.truncated
         if over.any():
             lasting[step] = ~over
-            privileged = env.reset(over)
-            senses.reset(over)
+            like = sources(env, over, config.handover, random)
+            privileged = env.reset(over, like)
+            senses.reset(over, like)
             drivers.reset(over)
     lasting[-1] = False
     env.close()

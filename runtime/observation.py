@@ -70,6 +70,11 @@ class Memory:
         self.previous_action[chosen] = 0.0
         self.fresh[chosen] = True
 
+    def imitate(self, rows: np.ndarray, others: np.ndarray) -> None:
+        """Let rows of a batch (indices) remember what others of it remember."""
+        self.previous_action[rows] = self.previous_action[others]
+        self.frames[rows], self.fresh[rows] = self.frames[others], self.fresh[others]
+
 
 def observe(
     state: RobotState,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from training.collector import PELVIS_HEIGHT
 from training.contenders import Contender, contenders
 from training.demonstrator import best_checkpoint
 from training.h1_env import H1Env
+from training.handover import sources
 from training.limits import spread
 from training.randomization import Randomization
 from training.trainer import git_sha
@@ -52,46 +54,68 @@ class DemonstrateConfig:
     delay_substeps: tuple[int, int] = (0, 2)  # 2 ms each, by which actions come late
     start_noise: float = 0.01  # m, rad: half width of the noise on the start pose
     guarded: float = 0.0  # share of the rows under a real robot's limits, see training/limits.py
+    handover: float = 0.0  # share of the episodes that begin where a task of `before` was going on
+    before: tuple[str, ...] = ()  # such tasks: rows of theirs run beside, and are not recorded
+    before_policy: str = ""  # who acts there; empty: who acts in the recording
     seed: int = 0  # of starts, noise and robots
     randomization: Randomization = field(default_factory=Randomization)
 
+    def __post_init__(self) -> None:
+        if bool(self.handover) != bool(self.before):
+            raise ConfigError(
+                f"handover={self.handover} and before={list(self.before)}: the one says how often, "
+                "the other from which tasks; give both or neither"
+            )
+
+
+VISITORS = 4  # rows of each task that hands over
+
+Act = Callable[[np.ndarray], np.ndarray]  # observations [E, O] -> actions [E, 19]
+
 
 def record(
-    who: Contender, task: str, config: DemonstrateConfig, driver: Contender | None = None
+    who: Contender,
+    task: str,
+    config: DemonstrateConfig,
+    driver: Contender | None = None,
+    before: Contender | None = None,
 ) -> dict[str, np.ndarray]:
     """Return `config.rows` x `config.steps` transitions of one task, episode after episode.
 
-    `who` labels them; the driver acts, or `who` where there is none.
+    `who` labels them; the driver acts, or `who` where there is none. `before`: who acts in the rows
+    of `config.before`, in whose states episodes begin; the driver or `who`, if None.
     """
     rng = np.random.default_rng([config.seed, len(task)])
-    different = config.randomization != Randomization()
-    env = H1Env(
-        [task] * config.rows, seed=config.seed, action_map=who.action_map,
-        max_steps=config.episode_steps, delay_substeps=config.delay_substeps,
-        randomize=config.randomization if different else None,
-        reset_noise=config.start_noise, guarded=spread(config.rows, config.guarded),
-    )  # fmt: skip
-    show = who.begin((task,), config.seed)
-    drive = driver.begin((task,), config.seed) if driver else None
-    noise = np.geomspace(*config.noise, config.rows)[:, None]
-    rows: list[list[tuple]] = [[] for _ in range(config.rows)]
-    observation, index = env.reset(), np.zeros(config.rows, np.int64)
-    for count in range(config.steps):
-        label = np.clip(show(observation, index), -1, 1).astype(np.float32)
-        meant = drive(observation, index) if drive else label
-        action = np.clip(meant + noise * rng.standard_normal(label.shape), -1, 1).astype(np.float32)
+    count, others = config.rows, [name for name in config.before if name != task]
+    names = [task] * count + [name for name in others for _ in range(VISITORS)]
+    env = _environment(names, who.action_map, config)
+    show = _acting(who, [task] * count, config.seed)
+    act = _acting(driver, [task] * count, config.seed) if driver else None
+    visit = _acting(before or driver or who, names[count:], config.seed)
+    noise = np.geomspace(*config.noise, count)[:, None]
+    rows: list[list[tuple]] = [[] for _ in range(count)]
+    observation = env.reset()
+    for number in range(config.steps):
+        label = np.clip(show(observation[:count]), -1, 1).astype(np.float32)
+        meant = act(observation[:count]) if act else label
+        action = np.clip(meant + noise * rng.standard_normal(label.shape), -1, 1)
+        action = np.concatenate([action, np.clip(visit(observation[count:]), -1, 1)])
+        action = action.astype(np.float32)
         step = env.step(action)
         low = step.obs[:, PELVIS_HEIGHT] < config.fall_height
         terminal = step.terminated | low
-        done = terminal | step.truncated | (count == config.steps - 1)
+        done = terminal | step.truncated
+        cut = done | (number == config.steps - 1)
         for row, frames in enumerate(rows):
             frames.append(
                 (observation[row], action[row], label[row], step.reward[row], False, False)
             )
-            if done[row]:
+            if cut[row]:
                 none = np.zeros_like(action[row])
                 frames.append((step.obs[row], none, none, 0.0, True, bool(terminal[row])))
-        observation = env.reset(done) if done.any() else step.obs
+        observation = step.obs
+        if done.any():
+            observation = env.reset(done, sources(env, done, config.handover, rng))
     env.close()
     columns = zip(*(frame for frames in rows for frame in frames), strict=True)
     kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
@@ -99,6 +123,31 @@ def record(
         name: np.array(column, kind)
         for name, column, kind in zip(demos.FIELDS, columns, kinds, strict=True)
     }
+
+
+def _environment(names: list[str], action_map: str, config: DemonstrateConfig) -> H1Env:
+    """Return the environment of the recorded rows and, behind them, of those that hand over."""
+    different = config.randomization != Randomization()
+    guarded, longest = np.zeros(len(names), bool), np.full(len(names), 1000)
+    guarded[: config.rows] = spread(config.rows, config.guarded)
+    longest[: config.rows] = config.episode_steps
+    if config.handover:  # or all would begin at once, in the same few states
+        longest[: config.rows] -= np.arange(config.rows) * config.episode_steps // 4 // config.rows
+    return H1Env(
+        names, seed=config.seed, action_map=action_map,
+        max_steps=longest.tolist(), delay_substeps=config.delay_substeps,
+        randomize=config.randomization if different else None,
+        reset_noise=config.start_noise, guarded=guarded,
+    )  # fmt: skip
+
+
+def _acting(who: Contender, names: list[str], seed: int) -> Act:
+    """Return what `who` does in rows of these tasks, observations [E, O] -> actions [E, 19]."""
+    if not names:
+        return lambda observation: np.zeros((0, H1Env.action_dim), np.float32)
+    tasks = tuple(dict.fromkeys(names))
+    act, index = who.begin(tasks, seed), np.array([tasks.index(name) for name in names])
+    return lambda observation: act(observation, index)
 
 
 def performer(
@@ -124,21 +173,46 @@ def performer(
     return who, Path(source).name
 
 
-def driver_of(config: DemonstrateConfig, name: str, who: Contender) -> Contender | None:
-    """Return who acts in a task that `who` labels, None: `who` itself.
+def helper(
+    config: DemonstrateConfig, key: str, names: Sequence[str], who: Contender
+) -> Contender | None:
+    """Return who acts in tasks in the place of `who`, as `driver=` or `before_policy=` says.
+
+    None: nobody else.
 
     Raises:
         ConfigError: as `performer`, or their actions mean different things.
     """
-    if not config.driver:
+    source = getattr(config, key)
+    if not source:
         return None
-    driver, source = performer(config, name, config.driver, config.driver_contender)
-    if driver.action_map != who.action_map:
+    contender = config.driver_contender if key == "driver" else ""
+    found = [performer(config, name, source, contender)[0] for name in names]
+    if found[0].action_map != who.action_map:
         raise ConfigError(
-            f"driver={source} acts in action_map={driver.action_map!r}, the policy in "
+            f"{key}={source} acts in action_map={found[0].action_map!r}, the policy in "
             f"{who.action_map!r}"
         )
-    return driver
+    return found[0]
+
+
+def cast(
+    config: DemonstrateConfig, name: str, who: Contender
+) -> tuple[Contender | None, Contender | None]:
+    """Return who drives a task that `who` labels, and who acts in the tasks before it.
+
+    Raises:
+        ConfigError: as `helper`, or who should act before does not know those tasks.
+    """
+    driver = helper(config, "driver", [name], who)
+    before = helper(config, "before_policy", config.before, who)
+    acting = before or driver or who
+    unknown = [task for task in config.before if acting.tasks and task not in acting.tasks]
+    if unknown:
+        raise ConfigError(
+            f"before={unknown}: {acting.name} knows {acting.tasks}; before_policy= says who does"
+        )
+    return driver, before
 
 
 def main() -> int:
@@ -150,14 +224,14 @@ def main() -> int:
         performers = {
             name: performer(config, name, config.policy, config.contender) for name in config.tasks
         }
-        drivers = {name: driver_of(config, name, performers[name][0]) for name in config.tasks}
+        casts = {name: cast(config, name, performers[name][0]) for name in config.tasks}
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     episodes, summary = {}, {}
     for name in config.tasks:
         began = time.monotonic()
-        episodes[name] = parts = record(performers[name][0], name, config, drivers[name])
+        episodes[name] = parts = record(performers[name][0], name, config, *casts[name])
         count = int(parts["last"].sum())
         summary[name] = {
             "transitions": int((~parts["last"]).sum()),

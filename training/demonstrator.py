@@ -71,6 +71,7 @@ class DemonstratorConfig:
     guarded: float = 0.0  # share, of the others, under a real robot's training/limits.py
     episode_steps: tuple[int, ...] = (1000,)  # a task's rows take them in turn; short ones: starts
     start_noise: float = 0.01  # m, rad: half width of the noise on the start pose
+    handover: float = 0.0  # share of the episodes that begin where another task was going on
 
     def __post_init__(self) -> None:
         scenes = {task(name).scene for name in self.tasks}

@@ -20,6 +20,7 @@ from training.config import to_dict
 from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.evaluation import Score, evaluate
 from training.h1_env import H1Env
+from training.handover import sources
 from training.metrics import Averages, MetricsFile
 from training.physics import RESET_NOISE
 from training.prices import MEASURES, PricedEnv, measure
@@ -105,7 +106,8 @@ class Demonstrator:
                 for row in rows:
                     self.averages.add({f"return/{names[row]}": float(totals[row]),
                                        f"length/{names[row]}": float(lengths[row])})  # fmt: skip
-                observation = env.reset(done)
+                like = sources(env, done, config.handover if gentle else 0.0, self.rng)
+                observation = env.reset(done, like)
                 totals[done], lengths[done] = 0.0, 0
             while self.steps > config.random_steps and schedules.due(
                 self.sac.updates, config.update_ratio, self.steps - config.random_steps

@@ -137,10 +137,11 @@ class H1Env:
         """The robots' velocities [E, 25]; overwritten by the next step."""
         return self.physics.qvel
 
-    def reset(self, rows: np.ndarray | None = None) -> Float32:
+    def reset(self, rows: np.ndarray | None = None, like: np.ndarray | None = None) -> Float32:
         """Begin a new episode in the given rows and return all rows' obs [E, O].
 
-        `rows` is a bool mask [E] or indices; all rows if None.
+        `rows` is a bool mask [E] or indices; all rows if None. `like` [E]: the row in whose state
+        each of them begins, -1: its own start; that row must not begin anew itself.
         """
         indices = np.arange(self.num_envs) if rows is None else np.asarray(rows)
         if indices.dtype == bool:
@@ -149,6 +150,11 @@ class H1Env:
             self._reset_row(row)
         self._steps[indices], self._broken[indices] = 0, False
         self._previous[indices] = h1.DEFAULT_POSE
+        if like is not None:
+            for row in indices[like[indices] >= 0].tolist():
+                other = int(like[row])
+                self.physics.imitate(row, other, self._previous[other])
+                self._previous[row] = self._previous[other]
         self.physics.gather()
         return self._observe()
 

@@ -236,6 +236,17 @@ class Physics:
         self.written[row] = data.qpos[7:NUM_QPOS]
         self.fast[row], self.too_fast[row] = 0, False
 
+    def imitate(self, row: int, other: int, written: Array) -> None:
+        """Put one row's robot into the state of another's, above the origin.
+
+        written: rad [19], the targets that its drives hold.
+        """
+        data, source = self.data[row], self.data[other]
+        data.qpos[2:NUM_QPOS], data.qpos[:2] = source.qpos[2:NUM_QPOS], 0.0
+        data.qvel[:NUM_QVEL] = source.qvel[:NUM_QVEL]
+        mujoco.mj_forward(self.models[row], data)
+        self.written[row] = self.written[other] if self.guarded[other] else written
+
     def place(self, row: int, x: float, y: float, yaw: float) -> None:
         """Put one row's robot, standing as it is, elsewhere: m, m, rad."""
         data = self.data[row]

@@ -145,6 +145,27 @@ def test_sensors_of_a_nominal_row_err_in_nothing(spec):
     assert np.abs(felt[0] - true[0]).max() > 1e-3
 
 
+def test_episodes_go_on_where_another_task_s_was(monkeypatch, teacher, spec):
+    """The student's memory too: at a change of task it keeps what it felt and did."""
+    taken = []
+    whole = Senses.reset
+
+    def reset(self, rows, like=None):
+        before = self.memory.previous_action.copy()
+        whole(self, rows, like)
+        if like is not None:
+            for row in np.flatnonzero(like >= 0):
+                taken.append((row, like[row]))
+                np.testing.assert_array_equal(self.memory.previous_action[row], before[like[row]])
+                assert not self.memory.fresh[row]
+
+    monkeypatch.setattr(Senses, "reset", reset)
+    config = RolloutConfig(envs_per_task=2, steps=12, episode_steps=(3, 12), handover=1.0)
+    collect(teacher, spec, zeros, config, ["best"], number=0, seed=0)
+    assert {row for row, _ in taken} == {0, 2}, "the rows of short episodes"
+    assert all((row < 2) != (other < 2) for row, other in taken), "from the other task's rows"
+
+
 def test_every_task_keeps_rows_to_train_on_and_rows_held_out():
     task = np.repeat([0, 1], 5)
     assert held_rows(task, 0.2).tolist() == [False] * 4 + [True] + [False] * 4 + [True]

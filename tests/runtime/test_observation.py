@@ -119,6 +119,10 @@ def test_a_batch_gives_exactly_what_each_robot_alone_gives():
             many.reset(np.array([1, 4]))
             for i in (1, 4):
                 single[i].reset()
+        if tick == 4:  # and one goes on with what another remembers
+            many.imitate(np.array([2]), np.array([5]))
+            for name in ("previous_action", "frames", "fresh"):
+                getattr(single[2], name)[...] = getattr(single[5], name)
 
 
 def test_an_unknown_task_is_refused_with_the_list_of_tasks():
