@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make_h1.sh OUT [SHIP]: everything that made models/h1, from nothing, on one core: about four hours.
-# Demonstrator in four stages, its episodes, EZ-M on them, shown again and again what to do where it goes itself, student.
+# make_h1.sh OUT [SHIP]: everything that made models/h1, from nothing, on one core: about five hours.
+# Demonstrator in five stages, its episodes, EZ-M on them, shown again and again what to do where it goes itself, student.
 # The same command goes on where it was interrupted. SHIP=yes replaces models/h1 and models/h1_demonstrator
 # by what comes out.
 set -euo pipefail
@@ -16,25 +16,35 @@ different=(
     "randomization.push_speed=[-0.6,0.6]"
 )
 
-for stage in gentle:"${GENTLE:-160000}" steady:"${STEADY:-270000}" polish:"${POLISH:-340000}" guarded:"${GUARDED:-440000}"; do
+for stage in gentle:"${GENTLE:-160000}" steady:"${STEADY:-270000}" polish:"${POLISH:-340000}" guarded:"${GUARDED:-470000}" calm:"${CALM:-560000}"; do
     done=$out/${stage%:*}.done
     [ -f "$done" ] ||
         python training/demonstrator.py preset="h1_${stage%:*}" out="$out/demonstrator" updates="${stage#*:}"
     touch "$done"
 done
-# walk since it knows a guard; the others since they turned steady: guarded, run's episodes were too short to learn from
-since() { if [ "$1" = walk ]; then echo "${SINCE_GUARDED:-430000}"; else echo "${SINCE:-180000}"; fi; }
+# stand as it was when it was quietest; the others as they are at last, calm and from within each other
+since() { if [ "$1" = stand ]; then echo "${SINCE:-180000}"; else echo "${SINCE_CALM:-540000}"; fi; }
+walker=$(python -c "
+from pathlib import Path
+from training.demonstrator import best_checkpoint
+print(best_checkpoint(Path('$out/demonstrator'), 'walk', $(since walk)))")
 
 shown=
 record() { # NAME TASK WORDS...: a recording, unless it is there
-    local file=$out/$1_$2.safetensors guarded=(guarded=0.5 start_noise=0.03)
-    [ "$2" != run ] || guarded=()
+    local file=$out/$1_$2.safetensors task=()
+    case $2 in # to stand from a run is to walk first; a run that is often pushed over teaches no values
+    stand) task=(brake_policy="$walker" brake_speed=1.5) ;;
+    run) task=(guarded=0.25 "randomization.push_speed=[-0.4,0.4]") ;;
+    esac
     [ -f "$file" ] ||
-        python training/demonstrate.py policy="$out/demonstrator" since="$(since "$2")" "tasks=[$2]" "${@:3}" "${guarded[@]}" out="$file"
+        python training/demonstrate.py policy="$out/demonstrator" since="$(since "$2")" "tasks=[$2]" guarded=0.5 start_noise=0.03 \
+            "${@:3}" "${task[@]}" out="$file"
     shown=${shown:+$shown,}$file
 }
+turns=("before=[stand,walk,run]" before_policy="$walker" handover=0.7 "delay_substeps=[0,6]" episode_steps=150)
 for task in stand walk run; do
-    record demos "$task" rows=24 steps="${STEPS:-2400}" "noise=[0.01,0.2]" seed=21 "${different[@]}"
+    record demos "$task" rows=24 steps="${STEPS:-2400}" "noise=[0.01,0.1]" seed=21 "${different[@]}"
+    record turns "$task" rows=24 steps="${TURNS:-500}" "noise=[0.005,0.1]" seed=22 "${turns[@]}"
 done
 before=
 for round in 0 1 2; do # each begins with the weights of the one before, and knows where those went
@@ -44,19 +54,15 @@ for round in 0 1 2; do # each begins with the weights of the one before, and kno
     for task in stand walk run; do
         who=(driver="$before" driver_contender=mean)
         record "driven_$round" "$task" "${who[@]}" rows=16 steps="${DRIVEN:-800}" "noise=[0.005,0.1]" seed="3$round" "${different[@]}"
-        record "starts_$round" "$task" "${who[@]}" rows=24 steps="${STARTS:-400}" "noise=[0.005,0.05]" seed="4$round" \
-            "delay_substeps=[0,6]" episode_steps=100
+        record "turns_$round" "$task" "${who[@]}" rows=24 steps="${TURNS:-500}" "noise=[0.005,0.05]" seed="4$round" "${turns[@]}"
     done
 done
-walker=$(python -c "
-from pathlib import Path
-from training.demonstrator import best_checkpoint
-print(best_checkpoint(Path('$out/demonstrator'), 'walk', $(since walk)))")
 target=()
 [ "$ship" = yes ] && target=(ship=models/h1)
 python distill/run.py ckpt="$before" demonstrator="$walker" out="$out/student" \
     rollout.rounds="${ROUNDS:-24}" rollout.capacity=300000 rollout.nominal=0.5 rollout.guarded=0.25 rollout.start_noise=0.03 \
-    "rollout.episode_steps=[50,100,300]" "rollout.delay_substeps=[0,6]" "student.hidden=[512,256]" \
+    rollout.push_speed=0.8 rollout.push_interval=3 rollout.handover=0.6 \
+    "rollout.episode_steps=[50,100,300]" "rollout.delay_substeps=[0,6]" student.history=4 "student.hidden=[384,256]" \
     fit.updates=1000 fit.final_updates=2500 fit.average="${AVERAGE:-10}" \
     report.push_episodes=10 "report.push_sizes=[0.25,0.5,0.75,1.0]" "${target[@]}"
 [ "$ship" != yes ] || python -c "

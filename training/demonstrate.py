@@ -26,6 +26,7 @@ from training.cli import ConfigError, choose, from_command_line
 from training.collector import PELVIS_HEIGHT
 from training.contenders import Contender, contenders
 from training.demonstrator import best_checkpoint
+from training.evaluation import ActFunction
 from training.h1_env import H1Env
 from training.handover import sources
 from training.limits import spread
@@ -57,10 +58,17 @@ class DemonstrateConfig:
     handover: float = 0.0  # share of the episodes that begin where a task of `before` was going on
     before: tuple[str, ...] = ()  # such tasks: rows of theirs run beside, and are not recorded
     before_policy: str = ""  # who acts there; empty: who acts in the recording
+    brake_policy: str = ""  # whose `walk` is the label while a robot is faster than brake_speed
+    brake_speed: float = 0.0  # m/s along the ground; 0: never
     seed: int = 0  # of starts, noise and robots
     randomization: Randomization = field(default_factory=Randomization)
 
     def __post_init__(self) -> None:
+        if bool(self.brake_speed) != bool(self.brake_policy):
+            raise ConfigError(
+                f"brake_speed={self.brake_speed} and brake_policy={self.brake_policy!r}: "
+                "give both or neither"
+            )
         if bool(self.handover) != bool(self.before):
             raise ConfigError(
                 f"handover={self.handover} and before={list(self.before)}: the one says how often, "
@@ -68,6 +76,7 @@ class DemonstrateConfig:
             )
 
 
+GROUND_SPEED = slice(26, 28)  # columns of the observation, m/s along x and y
 VISITORS = 4  # rows of each task that hands over
 
 Act = Callable[[np.ndarray], np.ndarray]  # observations [E, O] -> actions [E, 19]
@@ -173,6 +182,25 @@ def performer(
     return who, Path(source).name
 
 
+def braking(who: Contender, walker: Contender, speed: float) -> Contender:
+    """Return `who`, but where a robot is faster than `speed`, m/s, it does as `walker` walks.
+
+    So standing can be shown from a run: it slows down to a walk first.
+    """
+
+    def begin(tasks: Sequence[str], seed: int) -> ActFunction:
+        slow, fast = who.begin(tasks, seed), walker.begin(("walk",), seed)
+
+        def act(observation: np.ndarray, task: np.ndarray) -> np.ndarray:
+            hasty = np.hypot(*observation[:, GROUND_SPEED].T) > speed
+            walked = fast(observation, np.zeros(len(observation), np.int64))
+            return np.where(hasty[:, None], walked, slow(observation, task))
+
+        return act
+
+    return Contender(f"{who.name}, braking", who.action_map, who.tasks, begin)
+
+
 def helper(
     config: DemonstrateConfig, key: str, names: Sequence[str], who: Contender
 ) -> Contender | None:
@@ -205,7 +233,7 @@ def cast(
         ConfigError: as `helper`, or who should act before does not know those tasks.
     """
     driver = helper(config, "driver", [name], who)
-    before = helper(config, "before_policy", config.before, who)
+    before = helper(config, "before_policy", config.before, who) if config.before else None
     acting = before or driver or who
     unknown = [task for task in config.before if acting.tasks and task not in acting.tasks]
     if unknown:
@@ -225,6 +253,11 @@ def main() -> int:
             name: performer(config, name, config.policy, config.contender) for name in config.tasks
         }
         casts = {name: cast(config, name, performers[name][0]) for name in config.tasks}
+        if config.brake_policy:
+            for name, (who, source) in performers.items():
+                walker = helper(config, "brake_policy", ["walk"], who)
+                assert walker is not None
+                performers[name] = braking(who, walker, config.brake_speed), source
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -139,6 +139,13 @@ PRESETS["h1_guarded"] = replace(
     start_noise=0.03,
     speed_penalty=20.0,
 )
+# And on: walk at the speed it was asked for, and every task from within every other.
+PRESETS["h1_calm"] = replace(
+    PRESETS["h1_guarded"],
+    preset="h1_calm",
+    haste_penalty=0.15,
+    handover=0.5,
+)
 
 
 def actions(sac: Sac, observation: np.ndarray, task_index: np.ndarray) -> np.ndarray:

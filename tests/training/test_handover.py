@@ -87,6 +87,27 @@ def test_recorded_episodes_begin_where_a_visitor_was(monkeypatch):
 def test_a_recording_is_told_both_how_often_and_from_whom():
     with pytest.raises(ConfigError, match=r"handover=0.5 and before=\[\]: .*give both or neither"):
         demonstrate.DemonstrateConfig(handover=0.5)
+    with pytest.raises(ConfigError, match=r"brake_speed=1.5 and brake_policy=''"):
+        demonstrate.DemonstrateConfig(brake_speed=1.5)
+
+
+def test_a_fast_robot_is_shown_walking_before_it_is_shown_standing():
+    class Says:
+        def __init__(self, word: float) -> None:
+            self.word = word
+
+        def begin(self, tasks, seed):
+            self.tasks = tuple(tasks)
+            return lambda observation, task: np.full((len(observation), 19), self.word)
+
+    slow, fast = Says(0.1), Says(0.9)
+    who = demonstrate.Contender("who", "stance", ("stand",), slow.begin)
+    walker = demonstrate.Contender("walker", "stance", ("walk", "run"), fast.begin)
+    act = demonstrate.braking(who, walker, 1.5).begin(("stand",), 0)
+    seen = np.zeros((3, 51), np.float32)
+    seen[1, 26], seen[2, 26:28] = 1.4, (-1.2, 1.2)
+    assert act(seen, np.zeros(3, np.int64))[:, 0].tolist() == [0.1, 0.1, 0.9]
+    assert (slow.tasks, fast.tasks) == (("stand",), ("walk",))
 
 
 def test_who_acts_before_must_know_the_task():
