@@ -11,6 +11,7 @@ from distill.config import DistillConfig
 from distill.demonstrated import Demonstrated
 from distill.proof import Condition, Make, conditions, measure, push_curve
 from distill.teacher import Guide
+from distill.turns import turns
 from runtime.policy import OnnxPolicy
 from runtime.score import SPEED
 from training.config import ConfigError, to_dict
@@ -85,8 +86,8 @@ def _measure(
 
 def measure_student(
     config: DistillConfig, teacher: Guide, policy: OnnxPolicy, folder: Path, best: int
-) -> tuple[Results, dict[str, Any]]:
-    """Measure the exported policy under every condition; return results and push curves.
+) -> tuple[Results, dict[str, Any], dict[str, Any]]:
+    """Measure the exported policy under every condition; return results, push curves and turns.
 
     Kept in student.json beside the policy, so that an interrupted report goes on.
     """
@@ -94,7 +95,8 @@ def measure_student(
     key = {"report": settings, "round": best, "average": config.fit.average}
     there = report.read_json(path)
     fits = there is not None and {name: there.get(name) for name in key} == key
-    found: dict[str, Any] = there if there and fits else key | {"results": {}, "pushes": {}}
+    found: dict[str, Any] = {"results": {}, "pushes": {}, "turns": {}}
+    found |= there if there and fits else key
     make = report.student_maker(policy.spec, policy.infer)
     results: Results = found["results"]
     for name, each in conditions(config.rollout).items():
@@ -112,25 +114,56 @@ def measure_student(
     for name, curve in push_curves(config, teacher, policy, found["pushes"]):
         found["pushes"][name] = curve
         report.write_json(path, found)
-    return results, found["pushes"]
+    for name, cells in turn_tables(config, teacher, policy, found["turns"]):
+        found["turns"][name] = cells
+        report.write_json(path, found)
+    return results, found["pushes"], found["turns"]
+
+
+def _rivals(
+    config: DistillConfig, teacher: Guide, policy: OnnxPolicy
+) -> dict[str, tuple[Make, Condition]]:
+    """Return whom pushes and turns try: student clean and randomised, and the teacher."""
+    every = conditions(config.rollout)
+    student = report.student_maker(policy.spec, policy.infer)
+    teacher_acts = teacher.controllers(config.report.seed)[teacher.reference]
+    return {
+        "student": (student, every["clean"]),
+        "student_randomised": (student, every["randomised"]),
+        teacher.reference: (lambda *_: teacher_acts, every["clean"]),
+    }
+
+
+def turn_tables(
+    config: DistillConfig, teacher: Guide, policy: OnnxPolicy, done: Container[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield who is still up after every change of task."""
+    settings = config.report
+    if not settings.turn_episodes:
+        return
+    for name, (make, condition) in _rivals(config, teacher, policy).items():
+        if name not in done:
+            yield (
+                name,
+                turns(
+                    make(condition, settings.seed),
+                    teacher.tasks,
+                    action_map=teacher.action_map,
+                    condition=condition,
+                    episodes=settings.turn_episodes,
+                    seed=settings.seed + 3,
+                ),
+            )
 
 
 def push_curves(
     config: DistillConfig, teacher: Guide, policy: OnnxPolicy, done: Container[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield recovery against push size: student clean and randomised, and the teacher."""
+    """Yield recovery against push size."""
     settings = config.report
     if not settings.push_sizes:
         return
-    every = conditions(config.rollout)
-    student = report.student_maker(policy.spec, policy.infer)
-    teacher_acts = teacher.controllers(settings.seed)[teacher.reference]
-    runs: dict[str, tuple[Make, Condition]] = {
-        "student": (student, every["clean"]),
-        "student_randomised": (student, every["randomised"]),
-        teacher.reference: (lambda *_: teacher_acts, every["clean"]),
-    }
-    for name, (make, condition) in runs.items():
+    for name, (make, condition) in _rivals(config, teacher, policy).items():
         if name not in done:
             yield (
                 name,

@@ -100,6 +100,7 @@ class ReportConfig:
     runtime_episodes: int = 3  # of the policy in the robot's own loop, guard included
     push_sizes: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # m/s; none: no curve
     push_episodes: int = 20  # per size
+    turn_episodes: int = 10  # per change from one task to another; 0: not measured
     parity_states: int = 10_000  # on which torch and ONNX must agree
     seed: int = 90_000  # of the first episodes' start; nothing else uses these
     latency_calls: int = 2000  # inferences timed
@@ -173,6 +174,7 @@ PRESETS: dict[str, DistillConfig] = {
             runtime_episodes=1,
             push_sizes=(0.5,),
             push_episodes=1,
+            turn_episodes=1,
             latency_calls=50,
         ),
     ),

@@ -54,14 +54,14 @@ def distil(config: DistillConfig, words: list[str]) -> dict[str, Any]:
     np.save(folder / "calibration.npy", states[:: max(1, len(states) // CALIBRATION)])  # for int8
 
     policy = OnnxPolicy(folder / "policy.onnx")
-    own, pushes = measure_student(config, teacher, policy, folder, best)
+    own, pushes, turned = measure_student(config, teacher, policy, folder, best)
     results |= own
     card = make_card(config, words, teacher, policy, results, records)
     card["best_round"] = best
     card["parity_max_difference"] = difference
     card["parity"] = {"states": len(states), "torch, ONNX Runtime": difference}
     card["parity"]["TensorRT"] = "not run: no GPU"
-    card["pushes"] = pushes
+    card["pushes"], card["turns"] = pushes, turned
     report.write_json(folder / "card.json", card)
     write_reports(folder, card)
     teacher.save(folder / "teacher.safetensors")
@@ -164,6 +164,7 @@ def make_card(
             "randomised": f"delayed; training.randomization.MODERATE; sensor noise: {noise}",
             "rounds": "each round's student on other episodes: nominal / randomised",
             "pushes": "one jump of the base's velocity after 3 s; no fall within 4 s: recovered",
+            "turns": "told another task after 2 to 4 s; no fall within 4 s: still up",
             "student_runtime": "runtime.lockstep: the robot's loop with its guard, 1 step late",
             "student_observes": [f"{b.name} x{b.history}" for b in spec.observation],
         },

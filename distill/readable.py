@@ -60,6 +60,8 @@ def content(card: Card) -> list[Part]:
             title = f"{task}: share recovered"
             parts.append(line_plot(title, "push, m/s", "share", {k: v for k, v in series.items()}))
         parts.append(push_table(card))
+    if any(card.get("turns", {}).values()):
+        parts += ["## Changes of task", card["protocol"]["turns"] + ".", turn_table(card)]
     averaged = card.get("config", {}).get("fit", {}).get("average", 0)
     whose = f"the mean of the {averaged} students up to" if averaged else "the student of"
     parts += ["## Rounds", f"Kept: {whose} round {card.get('best_round')}.", rounds(card)]
@@ -147,6 +149,16 @@ def push_table(card: Card) -> Table:
             sizes = [f"{row['size']:g} m/s" for row in curve]
             rows.append([name, task, *(f"{r['recovered']} of {r['pushed']}" for r in curve)])
     return ["", "task", *sizes], rows
+
+
+def turn_table(card: Card) -> Table:
+    """Return who is still up after each change of task."""
+    heads = list(next(iter(card["turns"].values())))
+    rows = [
+        [name, *(f"{cell['up']} of {cell['told']}" for cell in cells.values())]
+        for name, cells in card["turns"].items()
+    ]
+    return ["", *heads], rows
 
 
 def rounds(card: Card) -> Table:

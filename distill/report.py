@@ -26,6 +26,8 @@ def student_controller(
 ) -> ActFunction:
     """Return a student as `evaluate` drives it: once, from the first step of its episodes on.
 
+    Tasks may change on the way; its memory goes on, as on the robot.
+
     Of the privileged observation [E, O] only the robot's qpos and qvel are looked at, and only what
     the robot's own `observe` makes of them, with sensor noise if asked for, reaches the student.
     """
@@ -35,6 +37,7 @@ def student_controller(
     def act(observation: np.ndarray, task: np.ndarray) -> np.ndarray:
         if not senses:
             senses.append(Senses(spec, task, noise, [seed, 3]))
+        senses[0].task = task
         robot = np.take_along_axis(observation, columns[task], axis=1)
         action = infer(senses[0].observe(robot[:, :NUM_QPOS], robot[:, NUM_QPOS:]))
         senses[0].act(action)

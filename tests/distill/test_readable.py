@@ -29,6 +29,7 @@ def card(**changes) -> dict:
         "results": {name: {"walk": dict(CELL)} for name in ("random", "search", "student")},
         "retention": {"walk": {"search": 0.97, "label": None}},
         "pushes": {"student": {"walk": [PUSH, {**PUSH, "size": 1.0, "share": None}]}},
+        "turns": {"student": {"walk > stand": {"told": 10, "up": 9}}},
         "rounds": [
             {"round": i, "beta": 1.0 - i, "states": 100, "falls": 2, "returns": {"walk": 5.0 + i},
              "randomised": {"walk": 4.0}, "worth": 0.1} for i in range(2)
@@ -36,7 +37,8 @@ def card(**changes) -> dict:
         "best_round": 1,
         "latency": {"student": {"p50_us": 40.0, "p99_us": 60.0}, "planner": {"p50_us": 8000.0}},
         "parity": {"states": 10_000, "torch, ONNX Runtime": 1.2e-6, "TensorRT": "not run: no GPU"},
-        "protocol": {"pushes": "one jump", "termination": "HumanoidBench's"},
+        "protocol": {"pushes": "one jump", "turns": "told another",
+                     "termination": "HumanoidBench's"},
         **changes,
     }  # fmt: skip
 
@@ -52,8 +54,8 @@ def test_a_student_that_loses_to_random_is_the_reports_first_line(tmp_path):
 def test_the_page_shows_returns_retention_effort_pushes_parity_and_speed(tmp_path):
     write_reports(tmp_path, card())
     text = (tmp_path / "report.md").read_text()
-    for words in ("700 ± 20, 1/2 falls", "710 ± 5", "0.97", "250 (5.0)", "3 of 4", "1.2e-06",
-                  "200 times as long", "10000", "not run: no GPU", "round 1"):  # fmt: skip
+    for words in ("700 ± 20, 1/2 falls", "710 ± 5", "0.97", "250 (5.0)", "3 of 4", "9 of 10",
+                  "1.2e-06", "200 times as long", "10000", "not run: no GPU", "round 1"):  # fmt: skip
         assert words in text, words
 
 
@@ -75,7 +77,7 @@ def test_what_comes_from_outside_is_escaped_in_html(tmp_path):
 def test_a_card_of_a_runtime_score_without_effort_is_a_page_too():
     plain = {key: CELL[key] for key in ("mean", "std", "length", "falls", "returns", "lengths")}
     results = card()["results"] | {"student_runtime": {"walk": plain}}
-    assert content(card(results=results, pushes={}))
+    assert content(card(results=results, pushes={}, turns={}))
 
 
 def test_a_line_goes_through_its_points_and_skips_what_is_missing():
