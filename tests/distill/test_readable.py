@@ -55,7 +55,8 @@ def test_the_page_shows_returns_retention_effort_pushes_parity_and_speed(tmp_pat
     write_reports(tmp_path, card())
     text = (tmp_path / "report.md").read_text()
     for words in ("700 ± 20, 1/2 falls", "710 ± 5", "0.97", "250 (5.0)", "3 of 4", "9 of 10",
-                  "1.2e-06", "200 times as long", "10000", "not run: no GPU", "round 1"):  # fmt: skip
+                  "1.2e-06", "200 times as long", "10000", "not run: no GPU",
+                  "round 1"):  # fmt: skip
         assert words in text, words
 
 
