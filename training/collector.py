@@ -18,9 +18,10 @@ from training import schedules
 from training.config import TrainConfig
 from training.evaluation import Env, MakeEnv
 from training.features import see
-from training.h1_env import H1Env, Step
+from training.h1_env import H1Env
 from training.planner import PlannerConfig, plan
 from training.randomization import Randomization
+from training.rows import Step
 from training.tasks import task
 from training.world_model import WorldModel
 

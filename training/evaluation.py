@@ -6,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from training.h1_env import H1Env, Step
+from training.h1_env import H1Env
+from training.rows import Step
 from training.tasks import task
 
 # observation [E, O], task index [E] -> action [E, A]

@@ -8,8 +8,7 @@ decides when to call `reset`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +18,18 @@ from training import physics
 from training.limits import REAL, Limits
 from training.randomization import Randomization, Senses
 from training.rewards import Readings
+from training.rows import (
+    Bools,
+    Float32,
+    Step,
+    as_actions,
+    control_map,
+    mask,
+    row_generators,
+    rows_of,
+)
 from training.scenes import SCENES
 from training.tasks import REACH_HIGH, REACH_LOW, ROBOT_SIZE, observation_size, task
-
-Bools = NDArray[np.bool_]
-Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one control step brought, for E rows."""
-
-    obs: Float32  # [E, O] after the step, also where the episode ended
-    reward: Float32  # [E]
-    terminated: Bools  # [E]
-    truncated: Bools  # [E]
-    terms: dict[str, Float32]  # [E] each; NaN where the row's task has no such term
-    failed: Bools | None = None  # [E] the simulation broke down there; None: nowhere
 
 
 class H1Env:
@@ -89,13 +83,13 @@ class H1Env:
         # who puts a RandomState here.
         self.placers: list[np.random.Generator | np.random.RandomState] = [*self.generators]
         self._delay_range, self._reset_noise = delay_substeps, reset_noise
-        self.control = _control_map(action_map)
+        self.control = control_map(action_map)
         self.randomize = randomize
         self._senses: Senses | None = None
         if randomize and randomize.disturbs_senses:
             self._senses = Senses(randomize, self.num_envs)
-        self._spared = _mask("nominal", nominal, self.num_envs)
-        self._guarded, self._limits = _mask("guarded", guarded, self.num_envs), limits
+        self._spared = mask("nominal", nominal, self.num_envs)
+        self._guarded, self._limits = mask("guarded", guarded, self.num_envs), limits
         self._build(threads)
         self.physics.guard(self._guarded, limits)
         self._count_from_zero()
@@ -109,7 +103,7 @@ class H1Env:
         own = [copy.copy(model) for model in self._nominal] if self.randomize else self._nominal
         self.physics = physics.Physics(own, scenes, threads=threads)
         self._groups = [
-            (entry, _rows_of(entry.name, self.task_names))
+            (entry, rows_of(entry.name, self.task_names))
             for entry in {entry.name: entry for entry in self.tasks}.values()
         ]
         self._long = [
@@ -292,53 +286,3 @@ class H1Env:
             goal=self.goal[rows],
             stage=self.stage[rows],
         )
-
-
-def as_actions(action: np.ndarray, shape: tuple[int, int]) -> Float32:
-    """Return actions [E, A] as float32; a ValueError names both shapes if it is not this one."""
-    action = np.asarray(action, dtype=np.float32)
-    if action.shape != shape:
-        raise ValueError(f"action has shape {action.shape}, expected {shape}")
-    return action
-
-
-def _mask(name: str, rows: Bools | None, count: int) -> Bools:
-    """Return a mask of rows [E] bool, of none if not given; a ValueError if it does not fit."""
-    if rows is None:
-        return np.zeros(count, bool)
-    if rows.shape != (count,):
-        raise ValueError(f"{name} has shape {rows.shape}, expected ({count},): one per row")
-    return rows.astype(bool)
-
-
-def row_generators(seed: int | Sequence[int], rows: int) -> list[np.random.Generator]:
-    """Return a generator of its own for every row; see `H1Env`."""
-    if isinstance(seed, (int, np.integer)):
-        return [np.random.default_rng([int(seed), row]) for row in range(rows)]
-    if len(seed) != rows:
-        raise ValueError(f"{len(seed)} seeds given for {rows} rows")
-    return [np.random.default_rng(entry) for entry in seed]
-
-
-def _rows_of(name: str, names: Sequence[str]) -> slice | NDArray[np.int64]:
-    """Return the rows of one task; as a slice, which copies nothing, where they are neighbours."""
-    rows = np.array([row for row, other in enumerate(names) if other == name])
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
-
-
-def _control_map(name: str) -> Callable[[Float32], NDArray[np.float64]]:
-    """Return the map from actions [E, 19] float32 to joint targets [E, 19] float64, rad."""
-    action_map = h1.action_map(name)
-    if name != "benchmark":
-        return action_map.target
-    lower, upper = h1.JOINT_LOWER.astype(np.float32), h1.JOINT_UPPER.astype(np.float32)
-
-    def benchmark(action: Float32) -> NDArray[np.float64]:
-        """HumanoidBench's own arithmetic: float32 throughout, no clipping (the actuators clip)."""
-        return ((action + np.float32(1)) / np.float32(2) * (upper - lower) + lower).astype(
-            np.float64
-        )
-
-    return benchmark

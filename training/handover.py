@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.h1_env import Bools, H1Env
+from training.h1_env import H1Env
+from training.rows import Bools
 
 UPRIGHT = 0.85  # m of the pelvis; whoever is lower is falling, and hands nothing over
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
-from training.h1_env import Float32, Step, as_actions, row_generators
+from training.rows import Float32, Step, as_actions, row_generators
 
 Result = tuple[np.ndarray, float, bool, dict[str, Any]]
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from runtime import h1
 from training.config import ConfigError
-from training.h1_env import H1Env, Step
+from training.h1_env import H1Env
+from training.rows import Step
 from training.tasks import Readings
 
 MEASURES = ("fast", "power", "forward", "sideways", "turned")

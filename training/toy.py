@@ -24,8 +24,8 @@ from training.config import (
     TargetConfig,
     TrainConfig,
 )
-from training.h1_env import Step
 from training.mcts import SearchConfig
+from training.rows import Step
 from training.scheduler import ScheduleConfig
 
 SIZE = 3  # of observation and action

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distill.turns import EARLIEST, LATEST, WATCH, turns
-from training.h1_env import Step
+from training.rows import Step
 
 
 class World:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from training.config import ModelConfig, ProposalConfig, TrainConfig
-from training.h1_env import Step
 from training.mcts import SearchConfig
 from training.presets import PRESETS
 from training.reanalyse import TrainingBatch
+from training.rows import Step
 from training.world_model import WorldModel
 
 GOALS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.evaluation import Score, evaluate
-from training.h1_env import Step
+from training.rows import Step
 
 
 class Clock:
