@@ -86,13 +86,15 @@ def enter(text: str, name: str, line: str) -> str:
     return f"{text}\n{HEADER}{line}"
 
 
-def ship_demonstrators(run: Path, target: Path, tasks: list[str], since: int = 0) -> None:
+def ship_demonstrators(
+    run: Path, target: Path, tasks: list[str], since: int = 0, until: int = 0
+) -> None:
     """Copy, for every task, the checkpoint of a demonstrator's run that was best at it.
 
-    since: updates, as in `training.demonstrator.best_checkpoint`.
+    since, until: updates, as in `training.demonstrator.best_checkpoint`.
     """
     target.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         part = target / f"{task}.safetensors.part"
-        copy_weights(best_checkpoint(run, task, since), part)
+        copy_weights(best_checkpoint(run, task, since, until), part)
         part.replace(target / f"{task}.safetensors")

@@ -22,22 +22,24 @@ for stage in gentle:"${GENTLE:-160000}" steady:"${STEADY:-270000}" polish:"${POL
         python training/demonstrator.py preset="h1_${stage%:*}" out="$out/demonstrator" updates="${stage#*:}"
     touch "$done"
 done
-# stand as it was when it was quietest; the others as they are at last, calm and from within each other
-since() { if [ "$1" = stand ]; then echo "${SINCE:-180000}"; else echo "${SINCE_CALM:-540000}"; fi; }
+# walk as it is at last, calm and from within the others; stand and run as they were when stand was quietest and run
+# bore noise: a student errs by a tenth, and under that the later run fell
+between() { if [ "$1" = walk ]; then echo "${CALM_SINCE:-540000} 0"; else echo "${SINCE:-180000} ${POLISH:-340000}"; fi; }
 walker=$(python -c "
 from pathlib import Path
 from training.demonstrator import best_checkpoint
-print(best_checkpoint(Path('$out/demonstrator'), 'walk', $(since walk)))")
+print(best_checkpoint(Path('$out/demonstrator'), 'walk', *map(int, '$(between walk)'.split())))")
 
 shown=
 record() { # NAME TASK WORDS...: a recording, unless it is there
-    local file=$out/$1_$2.safetensors task=()
+    local file=$out/$1_$2.safetensors task=() since until
+    read -r since until <<<"$(between "$2")"
     case $2 in # to stand from a run is to walk first; a run that is often pushed over teaches no values
     stand) task=(brake_policy="$walker" brake_speed=1.5) ;;
     run) task=(guarded=0.25 "randomization.push_speed=[-0.4,0.4]") ;;
     esac
     [ -f "$file" ] ||
-        python training/demonstrate.py policy="$out/demonstrator" since="$(since "$2")" "tasks=[$2]" guarded=0.5 start_noise=0.03 \
+        python training/demonstrate.py policy="$out/demonstrator" since="$since" until="$until" "tasks=[$2]" guarded=0.5 start_noise=0.03 \
             "${@:3}" "${task[@]}" out="$file"
     shown=${shown:+$shown,}$file
 }
@@ -62,11 +64,11 @@ target=()
 python distill/run.py ckpt="$before" demonstrator="$walker" out="$out/student" \
     rollout.rounds="${ROUNDS:-24}" rollout.capacity=300000 rollout.nominal=0.5 rollout.guarded=0.25 rollout.start_noise=0.03 \
     rollout.push_speed=0.8 rollout.push_interval=3 rollout.handover=0.6 \
-    "rollout.episode_steps=[50,100,300]" "rollout.delay_substeps=[0,6]" student.history=4 "student.hidden=[384,256]" \
+    "rollout.episode_steps=[50,150,300,300]" "rollout.delay_substeps=[0,6]" student.history=4 "student.hidden=[384,256]" \
     fit.updates=1000 fit.final_updates=2500 fit.average="${AVERAGE:-10}" \
     report.push_episodes=10 "report.push_sizes=[0.25,0.5,0.75,1.0]" "${target[@]}"
 [ "$ship" != yes ] || python -c "
 from pathlib import Path
 from distill.ship import ship_demonstrators
-for task, since in (('stand', $(since stand)), ('walk', $(since walk)), ('run', $(since run))):
-    ship_demonstrators(Path('$out/demonstrator'), Path('models/h1_demonstrator'), [task], since)"
+for task, span in (('stand', '$(between stand)'), ('walk', '$(between walk)'), ('run', '$(between run)')):
+    ship_demonstrators(Path('$out/demonstrator'), Path('models/h1_demonstrator'), [task], *map(int, span.split()))"

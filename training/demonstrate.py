@@ -6,7 +6,8 @@
 A demonstrator's run folder gives every task the checkpoint that was best at it. The label of a
 frame is what the policy meant to do, without the exploration noise that was executed: the rows of a
 task carry different amounts of it, so the recording shows how to recover. With `driver=` somebody
-else acts, as a learner that is to be shown what to do where it goes itself (DAgger).
+else acts, as a learner that is to be shown what to do where it goes itself (DAgger). With `before=`
+and `handover=` episodes begin where another task was going on: how to stop, not only how to stand.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class DemonstrateConfig:
     preset: str = "h1"  # there is this one only
     policy: str = ""  # a path, any other word of evaluate.py, or a demonstrator's run folder
     since: int = 0  # updates; of a run folder, only checkpoints from then on
+    until: int = 0  # updates; only checkpoints up to then; 0: all
     contender: str = ""  # which of several, e.g. planner or mean; empty: the first
     driver: str = ""  # who acts, while the policy only says what it would do; empty: the policy
     driver_contender: str = ""  # which of several
@@ -171,7 +173,7 @@ def performer(
         raise ConfigError("policy= says whose episodes to record: a path or a word")
     folder = Path(source)
     if folder.is_dir() and any(folder.glob("actor_*.safetensors")):
-        source = str(best_checkpoint(folder, name, config.since))
+        source = str(best_checkpoint(folder, name, config.since, config.until))
     found = contenders(source, config.action_map)
     named = [who for who in found if contender in ("", who.name)]
     if not named:

@@ -168,10 +168,11 @@ def load(path: str | Path) -> tuple[Sac, DemonstratorConfig]:
     return sac, config
 
 
-def best_checkpoint(folder: Path, name: str, since: int = 0) -> Path:
+def best_checkpoint(folder: Path, name: str, since: int = 0, until: int = 0) -> Path:
     """Return the saved policy of a run's folder with the highest evaluated return on one task.
 
-    since: updates; earlier ones do not count, as those from before a run turned gentle.
+    since, until: updates; earlier ones do not count, as those from before a run turned gentle, nor
+    later ones, unless `until` is 0.
 
     Raises:
         ConfigError: the folder holds none, or none that knows the task.
@@ -180,10 +181,11 @@ def best_checkpoint(folder: Path, name: str, since: int = 0) -> Path:
     for path in sorted(folder.glob("actor_*.safetensors")):
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
-        if int(facts["updates"]) >= since:
+        if since <= int(facts["updates"]) <= (until or np.inf):
             returns[path] = json.loads(facts["returns"]).get(name, -np.inf)
     if not returns:
-        raise ConfigError(f"{folder} holds no actor_*.safetensors of {since} updates or more")
+        wanted = f"from {since} to {until} updates" if until else f"of {since} updates or more"
+        raise ConfigError(f"{folder} holds no actor_*.safetensors {wanted}")
     best = max(returns, key=lambda path: returns[path])
     if returns[best] == -np.inf:
         raise ConfigError(f"no checkpoint in {folder} was evaluated on {name!r}")

@@ -243,6 +243,10 @@ def test_every_task_is_shown_by_the_checkpoint_that_was_best_at_it(tmp_path, cap
     assert demonstrator.best_checkpoint(folder, "stand").name == "actor_0000030.safetensors"
     later = demonstrator.best_checkpoint(folder, "stand", since=60)
     assert later.name == "actor_0000060.safetensors"
+    earlier = demonstrator.best_checkpoint(folder, "walk", until=30)
+    assert earlier.name == "actor_0000030.safetensors"
+    with pytest.raises(ConfigError, match=r"holds no actor_.* from 40 to 50 updates"):
+        demonstrator.best_checkpoint(folder, "walk", since=40, until=50)
     out = tmp_path / "demos.safetensors"
     words = [f"policy={folder}", "tasks=[stand,walk]", "rows=1", "steps=5", f"out={out}"]
     assert run_door(demonstrate, words) == 0
