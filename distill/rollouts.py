@@ -129,7 +129,8 @@ class Drivers:
         """Draw driver and noise of new episodes in the rows of a mask [E]."""
         count = int(rows.sum())
         self.teacher[rows] = self.random.random(count) < self.share
-        self.scale[rows] = self.random.uniform(0.0, self.config.action_noise, (count, 1))
+        scale = self.random.uniform(0.0, self.config.action_noise, (count, 1))
+        self.scale[rows] = np.where(self.random.random((count, 1)) < self.config.quiet, 0.0, scale)
 
     def choose(self, label: np.ndarray, student: np.ndarray) -> np.ndarray:
         """Return the actions [E, 19] to execute."""

@@ -59,6 +59,13 @@ def test_exploration_stays_in_the_action_range():
     assert action.min() < 0.0
 
 
+def test_a_share_of_the_episodes_is_driven_without_noise():
+    config = RolloutConfig(action_noise=0.1, quiet=0.3)
+    drivers = Drivers(4000, 0.0, config, np.random.default_rng(0))
+    still = (drivers.choose(np.ones((4000, 19)), np.zeros((4000, 19))) == 0.0).all(1)
+    assert still.mean() == pytest.approx(0.3, abs=0.03)  # 4 sigma
+
+
 def test_a_round_has_the_same_number_of_states_of_every_task(teacher, spec):
     chunk = collect(teacher, spec, zeros, CONFIG, BEST, number=1, seed=0)
     assert chunk.observation.shape == (48, spec.observation_size)
