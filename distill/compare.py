@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,26 +134,33 @@ def _rivals(
     }
 
 
+Measured = Callable[[Make, Condition], dict[str, Any]]
+
+
+def _try_rivals(
+    config: DistillConfig, teacher: Guide, policy: OnnxPolicy, done: Container[str], one: Measured
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what `one` finds of each rival that is not done."""
+    for name, (make, condition) in _rivals(config, teacher, policy).items():
+        if name not in done:
+            yield name, one(make, condition)
+
+
 def turn_tables(
     config: DistillConfig, teacher: Guide, policy: OnnxPolicy, done: Container[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield who is still up after every change of task."""
     settings = config.report
-    if not settings.turn_episodes:
-        return
-    for name, (make, condition) in _rivals(config, teacher, policy).items():
-        if name not in done:
-            yield (
-                name,
-                turns(
-                    make(condition, settings.seed),
-                    teacher.tasks,
-                    action_map=teacher.action_map,
-                    condition=condition,
-                    episodes=settings.turn_episodes,
-                    seed=settings.seed + 3,
-                ),
-            )
+
+    def one(make: Make, condition: Condition) -> dict[str, Any]:
+        act = make(condition, settings.seed)
+        return turns(
+            act, teacher.tasks, action_map=teacher.action_map, condition=condition,
+            episodes=settings.turn_episodes, seed=settings.seed + 3,
+        )  # fmt: skip
+
+    if settings.turn_episodes:
+        yield from _try_rivals(config, teacher, policy, done, one)
 
 
 def push_curves(
@@ -161,19 +168,13 @@ def push_curves(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield recovery against push size."""
     settings = config.report
-    if not settings.push_sizes:
-        return
-    for name, (make, condition) in _rivals(config, teacher, policy).items():
-        if name not in done:
-            yield (
-                name,
-                push_curve(
-                    make(condition, settings.seed),
-                    teacher.tasks,
-                    settings.push_sizes,
-                    action_map=teacher.action_map,
-                    condition=condition,
-                    episodes=settings.push_episodes,
-                    seed=settings.seed + 2,
-                ),
-            )
+
+    def one(make: Make, condition: Condition) -> dict[str, Any]:
+        act = make(condition, settings.seed)
+        return push_curve(
+            act, teacher.tasks, settings.push_sizes, action_map=teacher.action_map,
+            condition=condition, episodes=settings.push_episodes, seed=settings.seed + 2,
+        )  # fmt: skip
+
+    if settings.push_sizes:
+        yield from _try_rivals(config, teacher, policy, done, one)

@@ -48,7 +48,9 @@ class RolloutConfig:
     beta_rounds: int = 1  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
-    quiet: float = 0.25  # share of the episodes without: what a shake would free leans till it falls
+    quiet: float = (
+        0.25  # share of the episodes without: what a shake would free may lean and fall
+    )
     delay_substeps: tuple[int, int] = (0, 10)  # a new control acts so many 2 ms ticks late
     randomize: bool = True  # another robot in every episode, and pushes
     push_speed: float = 0.3  # m/s, the most that one changes along x and along y

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,12 +25,11 @@ from training import demos
 from training.checkpoint import CheckpointError
 from training.cli import ConfigError, choose, from_command_line
 from training.collector import PELVIS_HEIGHT
-from training.contenders import Contender, contenders
-from training.demonstrator import best_checkpoint
-from training.evaluation import ActFunction
+from training.contenders import Contender
 from training.h1_env import H1Env
 from training.handover import sources
 from training.limits import spread
+from training.performers import braking, check_alike, company, performer
 from training.randomization import Randomization
 from training.trainer import git_sha
 
@@ -62,6 +61,7 @@ class DemonstrateConfig:
     before_policy: str = ""  # who acts there; empty: who acts in the recording
     brake_policy: str = ""  # whose `walk` is the label while a robot is faster than brake_speed
     brake_speed: float = 0.0  # m/s along the ground; 0: never
+    brake_tasks: tuple[str, ...] = ("stand",)  # the tasks whose labels brake
     seed: int = 0  # of starts, noise and robots
     randomization: Randomization = field(default_factory=Randomization)
 
@@ -78,7 +78,6 @@ class DemonstrateConfig:
             )
 
 
-GROUND_SPEED = slice(26, 28)  # columns of the observation, m/s along x and y
 VISITORS = 4  # rows of each task that hands over
 
 Act = Callable[[np.ndarray], np.ndarray]  # observations [E, O] -> actions [E, 19]
@@ -161,69 +160,14 @@ def _acting(who: Contender, names: list[str], seed: int) -> Act:
     return lambda observation: act(observation, index)
 
 
-def performer(
-    config: DemonstrateConfig, name: str, source: str, contender: str
+def performer_of(
+    config: DemonstrateConfig, name: str, source: str, contender: str = ""
 ) -> tuple[Contender, str]:
-    """Return who shows a task or drives there, and the name of the file that it is from.
-
-    Raises:
-        ConfigError: nobody was named, or nobody there knows the task.
-    """
-    if not source:
-        raise ConfigError("policy= says whose episodes to record: a path or a word")
-    folder = Path(source)
-    if folder.is_dir() and any(folder.glob("actor_*.safetensors")):
-        source = str(best_checkpoint(folder, name, config.since, config.until))
-    found = contenders(source, config.action_map)
-    named = [who for who in found if contender in ("", who.name)]
-    if not named:
-        raise ConfigError(f"contender={contender!r}; there are {[w.name for w in found]}")
-    who = named[0]
-    if who.tasks and name not in who.tasks:
-        raise ConfigError(f"{source} does not know {name!r}; it knows {who.tasks}")
-    return who, Path(source).name
-
-
-def braking(who: Contender, walker: Contender, speed: float) -> Contender:
-    """Return `who`, but where a robot is faster than `speed`, m/s, it does as `walker` walks.
-
-    So standing can be shown from a run: it slows down to a walk first.
-    """
-
-    def begin(tasks: Sequence[str], seed: int) -> ActFunction:
-        slow, fast = who.begin(tasks, seed), walker.begin(("walk",), seed)
-
-        def act(observation: np.ndarray, task: np.ndarray) -> np.ndarray:
-            hasty = np.hypot(*observation[:, GROUND_SPEED].T) > speed
-            walked = fast(observation, np.zeros(len(observation), np.int64))
-            return np.where(hasty[:, None], walked, slow(observation, task))
-
-        return act
-
-    return Contender(f"{who.name}, braking", who.action_map, who.tasks, begin)
-
-
-def helper(
-    config: DemonstrateConfig, key: str, names: Sequence[str], who: Contender
-) -> Contender | None:
-    """Return who acts in tasks in the place of `who`, as `driver=` or `before_policy=` says.
-
-    None: nobody else.
-
-    Raises:
-        ConfigError: as `performer`, or their actions mean different things.
-    """
-    source = getattr(config, key)
-    if not source:
-        return None
-    contender = config.driver_contender if key == "driver" else ""
-    found = [performer(config, name, source, contender)[0] for name in names]
-    if found[0].action_map != who.action_map:
-        raise ConfigError(
-            f"{key}={source} acts in action_map={found[0].action_map!r}, the policy in "
-            f"{who.action_map!r}"
-        )
-    return found[0]
+    """Return who acts in a task as the configuration says; errors: `performers.performer`."""
+    return performer(
+        name, source, contender,
+        action_map=config.action_map, since=config.since, until=config.until,
+    )  # fmt: skip
 
 
 def cast(
@@ -231,11 +175,20 @@ def cast(
 ) -> tuple[Contender | None, Contender | None]:
     """Return who drives a task that `who` labels, and who acts in the tasks before it.
 
+    None: nobody else than `who`.
+
     Raises:
-        ConfigError: as `helper`, or who should act before does not know those tasks.
+        ConfigError: they do not know those tasks, or their actions mean something else.
     """
-    driver = helper(config, "driver", [name], who)
-    before = helper(config, "before_policy", config.before, who) if config.before else None
+    driver = before = None
+    if config.driver:
+        driver, _ = performer_of(config, name, config.driver, config.driver_contender)
+        check_alike("driver", config.driver, driver, who)
+    if config.before and config.before_policy:
+        before = company(
+            {task: performer_of(config, task, config.before_policy)[0] for task in config.before}
+        )
+        check_alike("before_policy", config.before_policy, before, who)
     acting = before or driver or who
     unknown = [task for task in config.before if acting.tasks and task not in acting.tasks]
     if unknown:
@@ -245,28 +198,31 @@ def cast(
     return driver, before
 
 
+def label_of(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
+    """Return who says what to do in a task, brakes included, and the name of its file."""
+    who, source = performer_of(config, name, config.policy, config.contender)
+    if config.brake_policy and name in config.brake_tasks:
+        walker, _ = performer_of(config, "walk", config.brake_policy)
+        check_alike("brake_policy", config.brake_policy, walker, who)
+        who = braking(who, walker, config.brake_speed)
+    return who, source
+
+
 def main() -> int:
     presets = {"h1": DemonstrateConfig()}
     try:
         config = from_command_line(lambda words: choose(words, presets, "h1"), __doc__)
         if config is None:
             return 0
-        performers = {
-            name: performer(config, name, config.policy, config.contender) for name in config.tasks
-        }
-        casts = {name: cast(config, name, performers[name][0]) for name in config.tasks}
-        if config.brake_policy:
-            for name, (who, source) in performers.items():
-                walker = helper(config, "brake_policy", ["walk"], who)
-                assert walker is not None
-                performers[name] = braking(who, walker, config.brake_speed), source
+        labels = {name: label_of(config, name) for name in config.tasks}
+        casts = {name: cast(config, name, labels[name][0]) for name in config.tasks}
     except (ConfigError, CheckpointError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     episodes, summary = {}, {}
     for name in config.tasks:
         began = time.monotonic()
-        episodes[name] = parts = record(performers[name][0], name, config, *casts[name])
+        episodes[name] = parts = record(labels[name][0], name, config, *casts[name])
         count = int(parts["last"].sum())
         summary[name] = {
             "transitions": int((~parts["last"]).sum()),
@@ -275,7 +231,7 @@ def main() -> int:
             "return": round(float(parts["reward"].sum()) / count, 1),
         }
         print(f"{name}: {summary[name]} in {time.monotonic() - began:.0f} s", flush=True)
-    who = {name: (found.action_map, source) for name, (found, source) in performers.items()}
+    who = {name: (found.action_map, source) for name, (found, source) in labels.items()}
     facts = {
         "action_map": next(iter(who.values()))[0],
         "policy": " ".join(f"{name}: {source}" for name, (_, source) in who.items()),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from runtime import h1
 from training import physics
+from training.assembly import build_model
 from training.limits import REAL, Limits
 from training.randomization import Randomization, Senses
 from training.rewards import Readings
@@ -98,7 +99,7 @@ class H1Env:
     def _build(self, threads: int) -> None:
         """Compile every scene once; a robot that is randomised has a model of its own."""
         scenes = [entry.scene for entry in self.tasks]
-        models = {scene: physics.build_model(scene) for scene in set(scenes)}
+        models = {scene: build_model(scene) for scene in set(scenes)}
         self._nominal = [models[scene] for scene in scenes]
         own = [copy.copy(model) for model in self._nominal] if self.randomize else self._nominal
         self.physics = physics.Physics(own, scenes, threads=threads)

@@ -26,9 +26,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from training.assembly import MUJOCO
 from training.cli import ConfigError, choose, from_command_line
 from training.h1_env import H1Env
-from training.physics import MUJOCO
 from training.tasks import TASKS
 
 Arrays = dict[str, NDArray]

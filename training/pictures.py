@@ -18,8 +18,8 @@ if sys.platform == "linux":
 
 import mujoco
 
+from training.assembly import build_model
 from training.cli import ConfigError, choose, from_command_line
-from training.physics import build_model
 from training.scenes import SCENES
 from training.tasks import TASK_SETS, TASKS
 

@@ -9,8 +9,8 @@ import pytest
 from distill.config import NO_NOISE, NoiseConfig, RolloutConfig
 from distill.proof import CLEAN, GRAVITY, MASS, PUSH_AT, conditions, measure, push_curve
 from runtime import h1
+from training.assembly import build_model
 from training.evaluation import evaluate
-from training.physics import build_model
 from training.randomization import MODERATE
 
 TASKS = ("stand", "walk")

@@ -5,13 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training import demonstrate
+from training import demonstrate, performers
 from training.cli import ConfigError
 from training.contenders import contenders
 from training.h1_env import H1Env
 from training.handover import UPRIGHT, sources
 
 NAMES = ["stand", "stand", "walk", "run"]
+
+
+class Says:
+    def __init__(self, word: float) -> None:
+        self.word = word
+
+    def begin(self, tasks, seed):
+        self.tasks = tuple(tasks)
+        return lambda observation, task: np.full((len(observation), 19), self.word)
 
 
 def moving(**others) -> H1Env:
@@ -92,22 +101,36 @@ def test_a_recording_is_told_both_how_often_and_from_whom():
 
 
 def test_a_fast_robot_is_shown_walking_before_it_is_shown_standing():
-    class Says:
-        def __init__(self, word: float) -> None:
-            self.word = word
-
-        def begin(self, tasks, seed):
-            self.tasks = tuple(tasks)
-            return lambda observation, task: np.full((len(observation), 19), self.word)
-
     slow, fast = Says(0.1), Says(0.9)
     who = demonstrate.Contender("who", "stance", ("stand",), slow.begin)
     walker = demonstrate.Contender("walker", "stance", ("walk", "run"), fast.begin)
-    act = demonstrate.braking(who, walker, 1.5).begin(("stand",), 0)
+    act = performers.braking(who, walker, 1.5).begin(("stand",), 0)
     seen = np.zeros((3, 51), np.float32)
     seen[1, 26], seen[2, 26:28] = 1.4, (-1.2, 1.2)
     assert act(seen, np.zeros(3, np.int64))[:, 0].tolist() == [0.1, 0.1, 0.9]
     assert (slow.tasks, fast.tasks) == (("stand",), ("walk",))
+
+
+def test_in_company_everyone_acts_in_his_own_task():
+    members = {
+        "stand": demonstrate.Contender("a", "stance", ("stand",), Says(0.1).begin),
+        "run": demonstrate.Contender("b", "stance", ("run",), Says(0.7).begin),
+    }
+    both = performers.company(members)
+    assert (both.tasks, both.action_map) == (("stand", "run"), "stance")
+    act = both.begin(("run", "stand"), 0)
+    action = act(np.zeros((3, 51)), np.array([1, 0, 1]))
+    np.testing.assert_allclose(action[:, 0], [0.1, 0.7, 0.1])
+    members["run"] = demonstrate.Contender("b", "home", ("run",), Says(0.7).begin)
+    with pytest.raises(ConfigError, match=r"different action maps: .*'run': 'home'"):
+        performers.company(members)
+
+
+def test_only_the_tasks_named_for_it_brake():
+    words = {"policy": "home", "brake_policy": "home", "brake_speed": 1.0}
+    config = demonstrate.DemonstrateConfig(**words)
+    names = {name: demonstrate.label_of(config, name)[0].name for name in ("stand", "run")}
+    assert names == {"stand": "home, braking", "run": "home"}
 
 
 def test_who_acts_before_must_know_the_task():

@@ -8,6 +8,7 @@ import pytest
 
 from runtime import h1
 from training import physics
+from training.assembly import build_model
 from training.cli import ConfigError, to_dict
 from training.collector import Collector
 from training.config import from_dict
@@ -68,7 +69,7 @@ def play(env, steps=8):
 
 @pytest.mark.parametrize("name", FACTORS)
 def test_a_factor_changes_its_own_figures_within_its_range(name):
-    nominal = physics.build_model()
+    nominal = build_model()
     env = H1Env(STAND, seed=0, randomize=Randomization(**{name: (0.6, 0.8)}))
     drawn = np.concatenate([ratios(FACTORS[name], model, nominal) for model in env.physics.models])
     assert 0.6 <= drawn.min() < drawn.max() <= 0.8
@@ -79,7 +80,7 @@ def test_a_factor_changes_its_own_figures_within_its_range(name):
 
 def test_a_weak_motor_cannot_hold_what_a_strong_one_holds():
     env = H1Env(["stand"], seed=0, randomize=Randomization(strength=(0.1, 0.1)), terminate=False)
-    limits = 0.1 * physics.build_model().actuator_forcerange[:, 1]
+    limits = 0.1 * build_model().actuator_forcerange[:, 1]
     random = np.random.default_rng(0)
     for _ in range(20):
         env.step(random.uniform(-1, 1, (1, 19)))

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from training.physics import SCENE_SENSOR, build_model, touch_table
+from training.assembly import SCENE_SENSOR, build_model, touch_table
 from training.scenes import SCENES
 from training.tasks import TASKS
 
