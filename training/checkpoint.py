@@ -51,7 +51,8 @@ def save_agent(
 def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, str]]:
     """Read what `save_agent` wrote: weights as float32, configuration, facts.
 
-    `path` is such a file, a checkpoint folder, or a run folder (its newest checkpoint).
+    `path` is such a file, a checkpoint folder, a run folder (its newest checkpoint), or
+    RUN/best: the checkpoint that its evaluations found best, see `note_evaluation`.
 
     Raises:
         CheckpointError: what was given is none of these.
@@ -86,6 +87,8 @@ def find_agent(path: Path) -> Path:
     path = Path(path)
     if path.name == "latest" and not path.is_dir():
         path = path.parent if path.parent.name != "checkpoints" else path.parent.parent
+    if path.name == "best" and not path.is_dir():
+        path = best(path.parent if path.parent.name != "checkpoints" else path.parent.parent)
     if path.is_file():
         return path
     if (path / "agent.safetensors").is_file():
@@ -108,6 +111,39 @@ def latest(run: Path) -> Path | None:
         return None
     folder = pointer.parent / pointer.read_text().strip()
     return folder if (folder / "state.json").is_file() else None
+
+
+def best(run: Path) -> Path:
+    """Return the checkpoint of a run whose planner was worth most when it was evaluated.
+
+    Raises:
+        CheckpointError: none was evaluated, or it is gone.
+    """
+    folder = None
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        folder = run / "checkpoints" / json.loads((run / "best.json").read_text())["checkpoint"]
+    if folder is None or not (folder / "agent.safetensors").is_file():
+        raise CheckpointError(
+            f"{run} knows no best checkpoint: it is named by the first evaluation of its planner "
+            "(evaluate_every)"
+        )
+    return folder
+
+
+def note_evaluation(run: Path, updates: int, worth: float, returns: dict[str, float]) -> bool:
+    """Take down how good a run's checkpoint was, unless an earlier one was better.
+
+    worth: what counts, see `evaluation.worth`; returns: by task, to be read. Learning swings, and
+    the newest checkpoint may be far from the best. Returns whether it is the best so far.
+    """
+    file, before = run / "best.json", None
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        before = json.loads(file.read_text())["worth"]
+    if before is not None and before > worth:
+        return False
+    facts = {"checkpoint": f"{updates:08d}", "worth": round(worth, 4), "returns": returns}
+    write_text(file, json.dumps(facts, indent=1))
+    return True
 
 
 def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any]) -> Path:

@@ -115,3 +115,17 @@ RANDOM_RETURN = {
 def normalised(name: str, value: float) -> float:
     """Return 0 for the return of a random policy, 1 for the task's success bar."""
     return (value - RANDOM_RETURN[name]) / (task(name).success_bar - RANDOM_RETURN[name])
+
+
+def worth(scores: dict[str, Score]) -> float:
+    """Return one number for several tasks: the mean of their normalised returns, 1 at most each.
+
+    A robot with hands counts as one without; a task that HumanoidBench does not know, by its
+    return.
+    """
+    values = []
+    for name, score in scores.items():
+        known = name.removeprefix("h1hand-")
+        on_scale = known in RANDOM_RETURN
+        values.append(min(normalised(known, score.mean), 1.0) if on_scale else score.mean)
+    return float(np.mean(values))

@@ -21,7 +21,7 @@ from training.collector import Duty
 from training.config import TrainConfig
 from training.engine import open_engine
 from training.episodes import Episodes
-from training.evaluation import MakeEnv, evaluate
+from training.evaluation import MakeEnv, evaluate, worth
 from training.learner import Learner
 from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig
@@ -252,6 +252,11 @@ class Trainer:
                 f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items()
             )
             print(f"evaluation at {self.learner.updates}: {name:6s} {text}", flush=True)
+            if name == "search":
+                returns = {task: round(score.mean, 1) for task, score in scores.items()}
+                checkpoint.note_evaluation(
+                    self.run_folder, self.learner.updates, worth(scores), returns
+                )
 
 
 def most_rows(config: TrainConfig) -> int:

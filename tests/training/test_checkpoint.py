@@ -12,7 +12,15 @@ from safetensors import safe_open
 
 from training import checkpoint
 from training.agent import Agent, build_model
-from training.checkpoint import CheckpointError, load_agent, load_run, save_agent, save_run
+from training.checkpoint import (
+    CheckpointError,
+    find_agent,
+    load_agent,
+    load_run,
+    note_evaluation,
+    save_agent,
+    save_run,
+)
 from training.learner import Learner
 from training.presets import PRESETS
 from training.replay import Replay
@@ -55,6 +63,20 @@ def test_run_folder_checkpoint_folder_and_file_mean_the_same_agent(run):
     for state in states:
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_the_best_is_the_checkpoint_whose_evaluation_was_worth_most(run):
+    with pytest.raises(CheckpointError, match=r"knows no best checkpoint: .*evaluate_every"):
+        load_agent(run / "best")
+    assert note_evaluation(run, 20, 0.5, {"stand": 400.0})
+    assert not note_evaluation(run, 40, 0.4, {"stand": 320.0})
+    for path in (run / "best", run / "checkpoints" / "best"):
+        assert find_agent(path) == run / "checkpoints" / "00000020" / "agent.safetensors"
+    assert note_evaluation(run, 40, 0.6, {"stand": 480.0})
+    assert find_agent(run / "best").parent.name == "00000040"
+    (run / "checkpoints" / "00000040" / "agent.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="knows no best checkpoint"):
+        find_agent(run / "best")
 
 
 def test_an_older_checkpoint_still_acts_but_only_the_newest_can_resume(run):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation import Score, evaluate
+from training.evaluation import Score, evaluate, worth
 from training.rows import Step
 
 
@@ -72,3 +72,14 @@ def test_equal_seeds_give_equal_scores(toy, task):
     )  # fmt: skip
     assert one == two
     assert one != other
+
+
+def test_worth_is_the_mean_share_of_the_bars_and_no_task_makes_up_for_another():
+    def of(**returns):
+        return worth({name: Score(name, (value,), (1000,), 0) for name, value in returns.items()})
+
+    assert of(stand=800.0) == of(stand=900.0) == 1.0
+    assert of(stand=11.0, walk=2.0) == 0.0
+    assert of(stand=900.0, walk=351.0) == pytest.approx(0.75)
+    assert worth({"h1hand-stand": Score("h1hand-stand", (405.5,), (1000,), 0)}) == 0.5
+    assert of(left=0.3) == 0.3

@@ -39,6 +39,9 @@ def test_the_debug_preset_trains_evaluates_and_leaves_an_agent_that_plans(run):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["updates"] == 40
     assert any("eval_search/walk" in row for row in rows)
+    best = json.loads((folder / "best.json").read_text())
+    assert best["checkpoint"] == "00000040" and best["returns"].keys() == {"stand", "walk"}
+    assert Agent.load(folder / "best").tasks == agent.tasks
 
 
 @pytest.fixture
