@@ -72,6 +72,8 @@ class TargetConfig:
     reanalyse_positions: int = 6  # unroll positions searched at batch time
     reanalyse_share: float = 1.0  # of the batch; the oldest stored results first
     policy_staleness: int = 0  # updates for which a stored search result still counts; 0: never
+    lookahead: int = 0  # steps of the model under its own policy before a value counts; 0: none
+    imagined_share: float = 0.0  # of the samples, those whose value target is lookahead alone
     policy_target: str = "best"  # or "weighted": softmax-weighted mean of the candidates
     value_reduce: str = "min2"  # of 2 heads per search; "min2_each": per call; "min", "mean": all
 
@@ -83,6 +85,7 @@ class LossConfig:
     reward: float = 1.0  # weight
     value: float = 0.5  # weight
     policy: float = 1.0  # weight
+    ascent: float = 0.0  # weight of the policy's own Q under the average model, to be raised
     consistency: float = 5.0  # weight, latent against the next state's encoding
     path_consistency: float = 0.5  # weight, V(s) against r + discount V(s')
     entropy: float = 5e-3  # weight

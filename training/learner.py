@@ -75,6 +75,27 @@ def unrolled_losses(
     return terms, decoded[:, 0].mean(-1)
 
 
+def ascent(model: WorldModel, critic: WorldModel, batch: TrainingBatch, discount: float) -> Tensor:
+    """Return -Q [B] of an action that the policy draws at the root, in its task's mean |Q|.
+
+    Q(s, a) = r(s, a) + discount V(s') of `critic`, whose weights are frozen: the gradient reaches
+    the policy through the action alone, and of the model only its policy head.
+    """
+    observation, task = batch.observation[:, 0], batch.task
+    mask = model.action_mask[task]
+    with torch.no_grad():
+        mine, e = model.embed(task), critic.embed(task)
+        features = model.features(model.encode(observation, mine), mine)
+        state = critic.encode(observation, e)
+    policy = model.policy(features, task)
+    noise = torch.randn_like(policy.mean)
+    action = torch.tanh(policy.mean + policy.log_std.exp() * noise) * mask
+    following = critic.features(critic.next(state, e, action), e)
+    q = critic.reward(state, e, action) + discount * critic.value(following, None, "mean")
+    size = mean_by_task(q.detach().abs(), task, len(model.action_mask)).clamp_min(1e-3)
+    return -q / size[task]
+
+
 def untrained_like(model: WorldModel) -> WorldModel:
     """Return a model of the same sizes with weights of its own (the release's workers begin so)."""
     sizes = model.obs_norm.mean.shape[0], model.action_mask.sum(1).int().tolist()
@@ -122,6 +143,8 @@ class Learner:
         unrolled = unrolled_losses if measured else self._losses  # compiled: one backward only
         with autocast(batch.value.device, config.precision):
             terms, root_value = unrolled(model, batch, config.loss, config.search.discount)
+            if config.loss.ascent:
+                terms["ascent"] = ascent(model, self.average, batch, config.search.discount)
         unroll = config.targets.unroll
         total = sum(getattr(config.loss, name) * term for name, term in terms.items()) / unroll
         weighted = batch.weight * total

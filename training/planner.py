@@ -92,6 +92,25 @@ def climb(view: ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -
     return actions
 
 
+def foresee(view: ModelView, state: Tensor, steps: int) -> Tensor:
+    """Return the value [R] of latents [R, D] that the policy's own next `steps` actions promise.
+
+    sum_{i < n} discount^i r_i + discount^n V(s_n) along the model, actions drawn from the policy.
+    It judges the policy as it is, where an n-step return judges whoever acted when it was recorded.
+    """
+    row = torch.arange(state.shape[0], device=state.device)
+    total, weight, model = torch.zeros_like(state[:, 0]), 1.0, view.model
+    for number in range(steps):
+        policy = model.policy(model.features(state, view.e), view.task)
+        action = sample(policy, 1, 1.0, view.generator).squeeze(-2)
+        state, reward, value = view.step(state, action * model.action_mask[view.task], row)
+        total = total + weight * reward
+        weight *= view.config.search.discount
+        if number == steps - 1:
+            total = total + weight * value
+    return total
+
+
 def root_candidates(
     view: ModelView, state: Tensor, policy: Gaussian, config: PlannerConfig
 ) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from training import targets as value_targets
 from training.config import TargetConfig
 from training.networks import autocast
-from training.planner import PlannerConfig, pick_heads, plan
+from training.planner import ModelView, PlannerConfig, foresee, pick_heads, plan
 from training.replay import Batch
 from training.world_model import WorldModel
 
@@ -102,6 +102,9 @@ def reanalyse(
     alive = on(batch.alive)[:, :positions]
     final = on(batch.final)
     steps = torch.where(on(batch.own), config.td_steps, 1).unsqueeze(1)
+    if config.imagined_share:
+        lot = torch.rand(steps.shape, generator=generator, device=device)
+        steps = torch.where(lot < config.imagined_share, 0, steps)
     index = value_targets.bootstrap_index(final, positions, steps)
     frames = on(batch.observation)
     task = on(batch.task)
@@ -109,7 +112,13 @@ def reanalyse(
     e = model.embed(task).unsqueeze(1).expand(-1, positions, -1)
     pick = pick_heads(model, config.value_reduce, generator)
     with autocast(device, planner.precision):
-        value = model.value(model.features(model.encode(boot, e), e), pick, config.value_reduce)
+        state = model.encode(boot, e)
+        if config.lookahead:
+            tasks = task.repeat_interleave(positions)
+            view = ModelView(model, tasks, pick, planner, generator)
+            value = foresee(view, state.flatten(0, 1), config.lookahead).unflatten(0, index.shape)
+        else:
+            value = model.value(model.features(state, e), pick, config.value_reduce)
     at_end = (index == final.unsqueeze(1)) & on(batch.terminal).unsqueeze(1)
     value = torch.where(at_end, 0.0, value)
     reward = on(batch.reward)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.config import LossConfig, OptimConfig, TargetConfig
-from training.learner import Learner, unrolled_losses
+from training.learner import Learner, ascent, unrolled_losses
 from training.presets import PRESETS
 
 U = 3  # of the batches
@@ -124,3 +124,41 @@ def test_repeated_updates_on_one_batch_bring_every_loss_down(small):
     for name in ("reward", "value", "policy", "consistency"):
         assert last[f"loss_{name}"] < first[f"loss_{name}"], name
     assert last["value_error"] < 0.1 * first["value_error"]
+
+
+def test_ascent_teaches_the_policy_head_and_nothing_else(small):
+    learner, batch = Learner(small.model(), CONFIG), small.batch()
+    ascent(learner.model, learner.average, batch, 0.9).sum().backward()
+    taught = {
+        name.split(".")[0]
+        for name, p in learner.model.named_parameters()
+        if p.grad is not None and p.grad.abs().max() > 0.0
+    }
+    assert taught == {"policy_head"}
+
+
+def test_ascent_raises_the_q_of_the_policys_own_action(small):
+    loss = dataclasses.replace(CONFIG.loss, ascent=1.0, policy=0.0, reward=0.0, value=0.0,
+                               consistency=0.0, path_consistency=0.0)  # fmt: skip
+    optim = OptimConfig(lr=3e-3, l2=0.0, ema=0.0)  # the critic stays
+    config = dataclasses.replace(CONFIG, updates=10**6, optim=optim, loss=loss)
+    model = small.model(log_std_range=(-3.0, -3.0))
+    torch.nn.init.normal_(model.value_head.last.weight, std=0.3)  # or Q is nearly flat
+    learner, batch = Learner(model, config), small.batch()
+    critic, task = learner.average, batch.task
+
+    @torch.no_grad()
+    def q():
+        e = critic.embed(task)
+        state = critic.encode(batch.observation[:, 0], e)
+        policy = learner.model.policy(critic.features(state, e), task)
+        action = torch.tanh(policy.mean) * critic.action_mask[task]
+        following = critic.features(critic.next(state, e, action), e)
+        value = critic.value(following, None, "mean")
+        return critic.reward(state, e, action) + config.search.discount * value
+
+    learner.model.obs_norm.update = lambda _: None  # what is learnt is the policy head alone
+    before = q()
+    for _ in range(100):
+        learner.update(batch)
+    assert float((q() - before).mean()) > 0.02 * float(before.abs().mean())

@@ -7,7 +7,7 @@ import torch
 
 from training.config import ModelConfig, ProposalConfig
 from training.mcts import SearchConfig
-from training.planner import ModelView, PlannerConfig, climb, plan, root_candidates
+from training.planner import ModelView, PlannerConfig, climb, foresee, plan, root_candidates
 from training.policy_head import Gaussian, squash
 from training.world_model import WorldModel
 
@@ -144,3 +144,19 @@ def test_the_root_value_is_the_least_of_two_heads():
     reward = net.reward(state, e, result.action)
     # discount 0: v_search = (v0 + r) / 2
     assert torch.allclose(result.value, (heads[:, pick].amin(-1) + reward) / 2, atol=1e-4)
+
+
+def test_what_is_foreseen_is_the_discounted_reward_of_the_policys_own_actions_and_then_the_value():
+    net = model()
+    with torch.no_grad():  # a policy so sure that its samples are its mean
+        net.config = dataclasses.replace(MODEL, log_std_range=(-12.0, -12.0))
+    config = settings()
+    view, state = view_of(net, config), torch.randn(5, 16)
+    wanted, now = torch.zeros(5), state
+    for number in range(3):
+        policy = net.policy(net.features(now, view.e), view.task)
+        action = squash(policy.mean) * net.action_mask[view.task]
+        now, reward, value = view.step(now, action, torch.arange(5))
+        wanted += 0.99**number * reward
+    wanted += 0.99**3 * value
+    torch.testing.assert_close(foresee(view, state, 3), wanted, rtol=1e-4, atol=1e-4)

@@ -221,3 +221,24 @@ def test_where_another_tasks_policy_acted_the_return_takes_one_step(model):
     longer, _ = reanalyse(model, windows([W, W, 1], [False, False, True]), targets(), PLANNER, 0)
     assert torch.equal(out.value[1], longer.value[1])
     assert not torch.equal(out.value[0], longer.value[0])
+
+
+def test_an_imagined_value_looks_at_no_recorded_reward(model):
+    batch = windows([W, W, 4, 1], [False, False, True, True])
+    other = Batch(**{**vars(batch), "reward": batch.reward + 1.0})
+    settings = targets(lookahead=2, imagined_share=1.0)
+    values = [
+        reanalyse(model, each, settings, PLANNER, 0, torch.Generator().manual_seed(0))[0].value
+        for each in (batch, other)
+    ]
+    assert torch.equal(*values)
+    assert values[0].abs().sum() > 0.0
+    assert float(values[0][3, 1]) == 0.0  # the terminal frame itself
+
+
+def test_a_share_of_the_samples_is_imagined_and_the_rest_is_as_it_was(model):
+    batch = windows([W] * 200, [False] * 200)
+    plain, _ = reanalyse(model, batch, targets(), PLANNER, 0)
+    mixed, _ = reanalyse(model, batch, targets(imagined_share=0.3), PLANNER, 0)
+    same = (plain.value == mixed.value).all(1).float().mean()
+    assert float(same) == pytest.approx(0.7, abs=0.13)  # 4 sigma
