@@ -14,7 +14,7 @@ from distill.teacher import Guide
 from distill.turns import turns
 from runtime.policy import OnnxPolicy
 from runtime.score import SPEED
-from training.config import ConfigError, to_dict
+from training.cli import ConfigError, to_dict
 
 Results = dict[str, dict[str, dict[str, Any]]]  # controller -> task -> figures of proof.measure
 

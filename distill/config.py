@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from distill.targets import TARGETS
-from training.config import ConfigError, choose
+from training.cli import ConfigError, choose
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ class RolloutConfig:
     beta_rounds: int = 1  # the teacher's share falls from 1 (round 0) to 0 (this round), linearly
     mix: str = "episode"  # who drives is drawn per episode, or per "step"
     action_noise: float = 0.1  # upper end; each episode draws its own standard deviation
-    quiet: float = (
-        0.25  # share of the episodes without: what a shake would free may lean and fall
-    )
+    quiet: float = 0.25  # share of the episodes without: what a shake would free may lean and fall
     delay_substeps: tuple[int, int] = (0, 10)  # a new control acts so many 2 ms ticks late
     randomize: bool = True  # another robot in every episode, and pushes
     push_speed: float = 0.3  # m/s, the most that one changes along x and along y
@@ -185,7 +183,7 @@ PRESETS: dict[str, DistillConfig] = {
 
 
 def load_config(arguments: list[str]) -> DistillConfig:
-    """Build the configuration from `key=value` words; see `training.config.choose` for errors."""
+    """Build the configuration from `key=value` words; see `training.cli.choose` for errors."""
     config = choose(arguments, PRESETS, "h1")  # first: a misspelt key is not a missing one
     if not config.ckpt:
         raise ConfigError("ckpt= is missing: a run folder, a checkpoint folder or an agent file")

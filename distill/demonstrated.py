@@ -20,7 +20,7 @@ from distill.config import LabelConfig
 from distill.teacher import Guide, Labels, Teacher, median_us, plain_controllers
 from training import demonstrator
 from training.agent import OBSERVATION_SIZE
-from training.config import ConfigError, to_dict
+from training.cli import ConfigError, to_dict
 from training.contenders import is_demonstrator
 from training.evaluation import ActFunction
 from training.sac import Sac

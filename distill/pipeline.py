@@ -27,7 +27,7 @@ from distill.student import make_spec
 from distill.teacher import Guide
 from runtime.policy import OnnxPolicy
 from runtime.spec import PolicySpec
-from training.config import ConfigError, to_dict
+from training.cli import ConfigError, to_dict
 from training.trainer import git_sha
 
 CALIBRATION = 1000  # recorded observations kept beside the policy

@@ -18,7 +18,7 @@ def main() -> int:
         from distill.pipeline import distil, summary
         from distill.report import table
         from training.checkpoint import CheckpointError
-        from training.config import ConfigError, describe
+        from training.cli import ConfigError, describe
     except ModuleNotFoundError as error:
         how = "pip install 'ezm[distill]', or in a checkout pip install -e '.[distill]'"
         print(f"error: {error}; distilling needs {how}", file=sys.stderr)

@@ -29,7 +29,7 @@ from distill.plots import line_plot
 from distill.proof import conditions, measure
 from distill.teacher import Guide, Teacher
 from training.checkpoint import CheckpointError, write_text
-from training.config import ConfigError, choose, describe
+from training.cli import ConfigError, choose, describe
 from training.trainer import git_sha
 
 WHAT = ("teacher", "labels", *CANDIDATES)

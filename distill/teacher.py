@@ -22,7 +22,7 @@ from distill.targets import search_labels
 from runtime import h1
 from training.agent import OBSERVATION_SIZE, Agent
 from training.checkpoint import find_agent, half_precision, save_agent
-from training.config import ConfigError, to_dict
+from training.cli import ConfigError, to_dict
 from training.evaluation import ActFunction
 from training.mcts import halving_rounds
 from training.planner import PlannerConfig

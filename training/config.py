@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.cli import ConfigError, rebuild
-from training.cli import choose as choose  # these three are asked for here too
-from training.cli import describe as describe
-from training.cli import to_dict as to_dict
 from training.mcts import SearchConfig
 from training.randomization import Randomization
 from training.scheduler import ScheduleConfig

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from runtime import h1
 from training import features
-from training.config import ConfigError, choose, describe, rebuild
+from training.cli import ConfigError, choose, describe, rebuild
 from training.prices import price_list
 from training.randomization import Randomization
 from training.sac import Sac, SacConfig

@@ -16,7 +16,7 @@ from torch import Tensor
 from runtime import h1
 from training import features, mirror, schedules
 from training.checkpoint import write_text
-from training.config import to_dict
+from training.cli import to_dict
 from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.evaluation import Score, evaluate
 from training.h1_env import H1Env

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import h1
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.h1_env import H1Env
 from training.rows import Step
 from training.tasks import Readings

@@ -12,7 +12,7 @@ from distill.demonstrated import Demonstrated, load_guide
 from distill.run import main
 from distill.teacher import Teacher
 from training import demonstrator, features
-from training.config import ConfigError, to_dict
+from training.cli import ConfigError, to_dict
 from training.sac import Sac, SacConfig
 
 

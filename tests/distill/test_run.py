@@ -20,7 +20,7 @@ from distill.report import retention, warnings
 from distill.run import main
 from runtime.policy import load_policy
 from training.agent import Agent
-from training.config import ConfigError
+from training.cli import ConfigError
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from distill.student import make_spec
 from distill.teacher import Teacher
 from runtime.observation import Memory, observe, remember
 from runtime.state import Command, state_from_generalized
-from training.config import ConfigError, choose
+from training.cli import ConfigError, choose
 
 
 @pytest.fixture

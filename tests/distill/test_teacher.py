@@ -8,7 +8,7 @@ from distill.config import LabelConfig
 from distill.teacher import Teacher
 from training.agent import Agent
 from training.checkpoint import CheckpointError
-from training.config import ConfigError
+from training.cli import ConfigError
 
 
 def generator() -> torch.Generator:

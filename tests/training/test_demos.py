@@ -9,7 +9,7 @@ import torch
 
 from runtime import h1
 from training import demonstrate, demonstrator, demos
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.features import SIZE
 from training.presets import load_config
 from training.replay import Batch

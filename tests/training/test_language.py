@@ -11,7 +11,7 @@ import torch
 from runtime import encoders, minilm
 from training import language
 from training.agent import Agent, build_model
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.language import HASHED, MINILM, SHIPPED, NotInstalledError, open_encoder, read, write
 from training.phrases import PhraseEmbedding
 from training.trainer import Trainer

@@ -9,7 +9,7 @@ from runtime import h1
 from runtime.guard import Guard, GuardConfig
 from runtime.mujoco_robot import MujocoRobot
 from runtime.state import JointTargets
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.demonstrator import DemonstratorConfig
 from training.h1_env import H1Env
 from training.limits import Limits, spread

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runtime import h1
-from training.config import ConfigError
+from training.cli import ConfigError
 from training.demonstrator import PRESETS, DemonstratorConfig
 from training.prices import MEASURES, PricedEnv, measure, price_list
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from training.agent import build_model
+from training.cli import ConfigError
 from training.collector import Collector, Duty, open_env
-from training.config import ConfigError
 from training.episodes import Episodes
 from training.h1_env import H1Env
 from training.metrics import Averages
