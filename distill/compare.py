@@ -93,9 +93,8 @@ def measure_student(
     """
     path, settings = folder / "student.json", to_dict(config)["report"]
     key = {"report": settings, "round": best, "average": config.fit.average}
-    key["also"] = list(config.also)
     there = report.read_json(path)
-    fits = there is not None and {name: ({"also": []} | there).get(name) for name in key} == key
+    fits = there is not None and {name: there.get(name) for name in key} == key
     found: dict[str, Any] = {"results": {}, "pushes": {}, "turns": {}}
     found |= there if there and fits else key
     make = report.student_maker(policy.spec, policy.infer)

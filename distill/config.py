@@ -115,7 +115,6 @@ class DistillConfig:
     demonstrator: str = ""  # its file, to be measured beside the planner
     preset: str = "h1"  # h1, or debug: seconds
     init: str = ""  # student.safetensors of a round of another distillation, to begin with
-    also: tuple[str, ...] = ()  # student.safetensors of kin that the kept mean takes in as well
     name: str = "h1"  # written into the PolicySpec
     out: str = "runs/distill"  # folder; the same folder continues
     ship: str = ""  # also copy policy, card and teacher here, e.g. models/h1

@@ -48,32 +48,20 @@ class Distillation:
     def run(self) -> tuple[Student, list[dict], int]:
         """Do what is left to do; return the best student, all rounds' metrics, and its round.
 
-        With `fit.average` that is the mean of the last students, and the last round. With `also`
-        the mean of that and of those others.
+        With `fit.average` that is the mean of the last students, and the last round.
         """
-        others = [make_student(self.spec, self.config.student, 0) for _ in self.config.also]
-        for other, path in zip(others, self.config.also, strict=True):
-            load_initial(other, Path(path), "also")  # first: an hour later is late for a bad path
         records = []
         for number in range(self.config.rollout.rounds):
             record = self._finished(number) or self._round(number)
             records.append(record)
             print(describe(record, self.teacher.tasks), flush=True)
-        student, best = self._kept(records)
-        if not others:
-            return student, records, best
-        print(f"the mean of it and of {', '.join(self.config.also)} is kept", flush=True)
-        return mean_student([*others, student]), records, best
-
-    def _kept(self, records: list[dict]) -> tuple[Student, int]:
-        """Return the student of these rounds that is kept, and its round."""
         if self.config.fit.average:
             kept = list(range(len(records)))[-self.config.fit.average :]
             print(f"the mean of the students of rounds {kept[0]} to {kept[-1]} is kept", flush=True)
-            return mean_student([self._student(number) for number in kept]), kept[-1]
+            return mean_student([self._student(number) for number in kept]), records, kept[-1]
         best = best_round(records)
         print(f"the student of round {best} is kept", flush=True)
-        return self._student(best), best
+        return self._student(best), records, best
 
     def observations(self, count: int) -> np.ndarray:
         """Return the last observations [<= count, N] of all rounds, the newest last."""
@@ -191,8 +179,8 @@ class Distillation:
         return folder / name
 
 
-def load_initial(student: Student, path: Path, key: str = "init") -> None:
-    """Give a student the weights of another distillation's, named by this key.
+def load_initial(student: Student, path: Path) -> None:
+    """Give a student the weights of another distillation's.
 
     Raises:
         ConfigError: no such file, or not a student of this size.
@@ -201,7 +189,7 @@ def load_initial(student: Student, path: Path, key: str = "init") -> None:
         student.load_state_dict(load_tensors(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(
-            f"{key}={path} holds no student of this size: {str(error).splitlines()[0]}"
+            f"init={path} holds no student of this size: {str(error).splitlines()[0]}"
         ) from None
 
 

@@ -18,7 +18,7 @@ import torch
 from distill import report
 from distill.compare import Results, measure_student, measure_teacher
 from distill.config import DistillConfig
-from distill.dagger import Distillation, save_atomic
+from distill.dagger import Distillation
 from distill.demonstrated import load_guide
 from distill.export import export
 from distill.readable import write_reports
@@ -46,7 +46,6 @@ def distil(config: DistillConfig, words: list[str]) -> dict[str, Any]:
 
     rounds = Distillation(config, teacher, spec, folder / "rounds")
     student, records, best = rounds.run()
-    save_atomic(folder / "student.safetensors", student)
     states = rounds.observations(config.report.parity_states)
     spec, difference = export(
         student, add_provenance(spec, teacher), states, folder / "policy.onnx"
@@ -84,8 +83,8 @@ def check_fit(config: DistillConfig, teacher: Guide) -> None:
 def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     """Create the out folder, or check that it holds the same distillation.
 
-    `rollout.rounds`, `fit.final_updates`, `fit.average` and `also` may differ: a finished
-    distillation can go on.
+    `rollout.rounds`, `fit.final_updates` and `fit.average` may differ: a finished distillation can
+    go on.
 
     Raises:
         ConfigError: it holds another one.
@@ -93,7 +92,7 @@ def open_folder(config: DistillConfig, teacher: Guide) -> Path:
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     mine = {"teacher": teacher.facts["sha256"], **to_dict(config)}
-    for key in ("ckpt", "demonstrator", "out", "ship", "preset", "torch_threads", "report", "also"):
+    for key in ("ckpt", "demonstrator", "out", "ship", "preset", "torch_threads", "report"):
         del mine[key]
     path = folder / "config.json"
     there = report.read_json(path)

@@ -210,27 +210,6 @@ def test_a_student_of_another_size_is_no_beginning(finished, teacher_file, tmp_p
         assert "init=" in ending.err
 
 
-def test_kin_have_a_voice_in_the_student_that_is_kept(finished, teacher_file, tmp_path, door):
-    from safetensors.torch import load_file
-
-    base, _ = finished
-    shutil.copytree(base / "out", tmp_path / "out")
-    other = tmp_path / "other.safetensors"
-    other.write_bytes((base / "out/rounds/00/student.safetensors").read_bytes())
-    ending = door(*words(teacher_file, tmp_path / "out", f"also=[{other}]"))
-    assert ending.code == 0, ending.err
-    kept = json.loads((tmp_path / "out/card.json").read_text())["best_round"]
-    own = load_file(tmp_path / f"out/rounds/{kept:02d}/student.safetensors")
-    mean = load_file(tmp_path / "out/student.safetensors")
-    kin = load_file(other)
-    for name, tensor in mean.items():
-        wanted = (own[name].double() + kin[name].double()) / 2
-        assert np.allclose(tensor, wanted, atol=1e-6), name
-    ending = door(*words(teacher_file, tmp_path / "out", "also=[nowhere.safetensors]"))
-    assert ending.code == 2
-    assert "also=nowhere.safetensors holds no student of this size" in ending.err
-
-
 def test_the_mean_of_the_last_rounds_can_be_kept(finished, teacher_file, tmp_path, door):
     from safetensors.torch import load_file
 
