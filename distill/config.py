@@ -114,7 +114,7 @@ class DistillConfig:
     ckpt: str = ""  # run folder, checkpoint folder or agent file; must be given
     demonstrator: str = ""  # its file, to be measured beside the planner
     preset: str = "h1"  # h1, or debug: seconds
-    init: str = ""  # student.safetensors of a round of another distillation, to begin with
+    init: str = ""  # student.safetensors of another distillation or of its round, to begin with
     name: str = "h1"  # written into the PolicySpec
     out: str = "runs/distill"  # folder; the same folder continues
     ship: str = ""  # also copy policy, card and teacher here, e.g. models/h1

@@ -18,7 +18,7 @@ import torch
 from distill import report
 from distill.compare import Results, measure_student, measure_teacher
 from distill.config import DistillConfig
-from distill.dagger import Distillation
+from distill.dagger import Distillation, save_atomic
 from distill.demonstrated import load_guide
 from distill.export import export
 from distill.readable import write_reports
@@ -46,6 +46,7 @@ def distil(config: DistillConfig, words: list[str]) -> dict[str, Any]:
 
     rounds = Distillation(config, teacher, spec, folder / "rounds")
     student, records, best = rounds.run()
+    save_atomic(folder / "student.safetensors", student)  # for init= of another
     states = rounds.observations(config.report.parity_states)
     spec, difference = export(
         student, add_provenance(spec, teacher), states, folder / "policy.onnx"

@@ -103,6 +103,16 @@ _H1_SHARED = dataclasses.replace(
     collect=dataclasses.replace(_H1_SMALL.collect, observation="body"),
 )
 
+# The same, but half of the values are what the model foresees of today's policy (old data judge
+# whoever made them), and the policy goes up its own Q: begins to walk (docs/training_log.md).
+_H1_ASCENT = dataclasses.replace(
+    _H1_SHARED,
+    preset="h1_ascent",
+    out="runs/h1_ascent",
+    targets=dataclasses.replace(_H1_SHARED.targets, lookahead=2, imagined_share=0.5),
+    loss=dataclasses.replace(_H1_SHARED.loss, ascent=1.0, policy=0.005),
+)
+
 # From demonstrations (`demos=`) to a planner of stand, walk and run, on one core in about an hour.
 _H1_DEMOS = dataclasses.replace(
     _H1_SMALL,
@@ -161,6 +171,7 @@ PRESETS: dict[str, TrainConfig] = {
     "debug": _DEBUG,
     "h1_small": _H1_SMALL,
     "h1_shared": _H1_SHARED,
+    "h1_ascent": _H1_ASCENT,
     "h1_demos": _H1_DEMOS,
     "hb_medium": TrainConfig(preset="hb_medium", tasks=_MEDIUM, out="runs/hb_medium"),
     "hb_hard": TrainConfig(

@@ -221,6 +221,10 @@ def test_the_mean_of_the_last_rounds_can_be_kept(finished, teacher_file, tmp_pat
     assert ending.code == 0, ending.err
     assert "mean of the students of rounds 0 to 1 is kept" in ending.out
     rounds = [load_file(tmp_path / f"out/rounds/0{i}/student.safetensors") for i in (0, 1)]
+    kept = load_file(tmp_path / "out/student.safetensors")
+    for name, tensor in kept.items():
+        wanted = (rounds[0][name].double() + rounds[1][name].double()) / 2
+        assert np.allclose(tensor, wanted, atol=1e-6), name
     policy = load_policy(tmp_path / "out/policy.onnx")
     students = []
     for weights in rounds:
