@@ -62,9 +62,9 @@ done
 target=()
 [ "$ship" = yes ] && target=(ship=models/h1)
 python distill/run.py ckpt="$before" demonstrator="$walker" out="$out/student" \
-    rollout.rounds="${ROUNDS:-24}" rollout.capacity=300000 rollout.nominal=0.5 rollout.guarded=0.25 rollout.start_noise=0.03 \
-    rollout.push_speed=0.8 rollout.push_interval=3 rollout.handover=0.8 rollout.steps=450 \
-    "rollout.episode_steps=[100,200,250,150]" "rollout.delay_substeps=[0,6]" student.history=4 "student.hidden=[384,256]" \
+    rollout.rounds="${ROUNDS:-36}" rollout.capacity=450000 rollout.quiet=0.4 rollout.nominal=0.5 rollout.guarded=0.25 rollout.start_noise=0.03 \
+    rollout.push_speed=0.8 rollout.push_interval=3 rollout.handover=0.5 rollout.steps=500 \
+    "rollout.episode_steps=[70,150,300,500]" "rollout.delay_substeps=[0,6]" student.history=4 "student.hidden=[384,256]" \
     fit.updates=1000 fit.final_updates=2500 fit.average="${AVERAGE:-10}" \
     report.push_episodes=10 "report.push_sizes=[0.25,0.5,0.75,1.0]" "${target[@]}"
 [ "$ship" != yes ] || python -c "
