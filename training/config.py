@@ -243,6 +243,11 @@ class TrainConfig:
                 f"targets.reanalyse_positions={self.targets.reanalyse_positions} is not in "
                 f"1..{positions}, the positions of targets.unroll={self.targets.unroll}"
             )
+        if self.targets.imagined_share and not self.targets.lookahead:
+            raise ConfigError(
+                f"targets.imagined_share={self.targets.imagined_share} needs targets.lookahead=1 "
+                "or more: without, a value would be its own target"
+            )
         if not self.tasks or self.optim.batch < len(self.tasks):
             raise ConfigError(
                 f"optim.batch={self.optim.batch} gives no sample to each of tasks={self.tasks}"
