@@ -25,7 +25,7 @@ import numpy as np
 from training.checkpoint import write_text
 from training.cli import ConfigError, choose, from_command_line
 from training.contenders import Contender, contenders
-from training.evaluation import MakeEnv, Score, evaluate, normalised
+from training.evaluation import MakeEnv, Score, evaluate, normalised, worth
 from training.h1_env import H1Env
 from training.hb_adapter import RealEnv, load_package
 from training.tasks import TASK_SETS, task
@@ -114,7 +114,7 @@ def summary(scores: dict[str, Score]) -> dict[str, Any]:
     bars = [entry.mean >= task(name).success_bar for name, entry in scores.items()]
     return {
         "normalised_mean": round(float(np.mean(values)), 4),
-        "normalised_clipped_mean": round(float(np.mean(np.minimum(values, 1.0))), 4),
+        "normalised_clipped_mean": round(worth(scores), 4),
         "tasks_at_bar": int(np.sum(bars)),
         "failures": sum(entry.failures for entry in scores.values()),
         "tasks": {

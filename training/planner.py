@@ -99,16 +99,15 @@ def foresee(view: ModelView, state: Tensor, steps: int) -> Tensor:
     It judges the policy as it is, where an n-step return judges whoever acted when it was recorded.
     """
     row = torch.arange(state.shape[0], device=state.device)
-    total, weight, model = torch.zeros_like(state[:, 0]), 1.0, view.model
-    for number in range(steps):
+    total = value = torch.zeros_like(state[:, 0])
+    weight, model = 1.0, view.model
+    for _ in range(steps):
         policy = model.policy(model.features(state, view.e), view.task)
         action = sample(policy, 1, 1.0, view.generator).squeeze(-2)
         state, reward, value = view.step(state, action * model.action_mask[view.task], row)
         total = total + weight * reward
         weight *= view.config.search.discount
-        if number == steps - 1:
-            total = total + weight * value
-    return total
+    return total + weight * value
 
 
 def root_candidates(

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from reports import anchors, campaign, charts, page, trainings
-from runtime.session import TOO_SLOW
 from training.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +185,7 @@ def test_a_recording_becomes_modes_latencies_and_joints(tmp_path):
     file = tmp_path / "run.mcap"
     command = [sys.executable, "runtime/run.py", "duration=6", "status=false", f"record={file}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode in (0, TOO_SLOW), done.stderr  # a recording is one at any rate
+    assert done.returncode == 0, done.stderr
     out = tmp_path / "run.html"
     code, facts, said = run(file, f"out={out}")
     assert code == 0, said
