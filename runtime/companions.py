@@ -11,6 +11,8 @@ import sys
 from runtime.listen import view_module
 
 FILM_TIMEOUT = 600.0  # s to draw the film after the run
+RECORDER = "runtime.recorder"
+STDERR = 2  # where the recorder's own line goes: the last line of a run's output is its JSON
 
 
 def start(
@@ -18,13 +20,14 @@ def start(
 ) -> list[subprocess.Popen[bytes]]:
     """Start the film maker, the view and the recorder (its words), if wanted: processes."""
     words = [["runtime.record", f"video={video}"]] if video else []
-    words += [["runtime.recorder", *recorder]] if recorder else []
+    words += [[RECORDER, *recorder]] if recorder else []
     module = view_module(view)
     words += [[module]] if module else []
     return [
         subprocess.Popen(
             [sys.executable, "-m", *word, f"endpoint={endpoint}", f"parent={os.getpid()}"],
             start_new_session=True,
+            stdout=STDERR if word[0] == RECORDER else None,
         )
         for word in words
     ]

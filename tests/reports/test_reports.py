@@ -179,13 +179,9 @@ def test_a_campaign_that_broke_a_promise_says_so_first(tmp_path):
     assert list(table.rows[2])[1:] == ["1", "-", "DAMPING", "412 ms*", "-"]
 
 
-def test_a_recording_becomes_modes_latencies_and_joints(tmp_path):
-    pytest.importorskip("mcap", reason="no mcap here: pip install 'ezm[record]'")
-    pytest.importorskip("mcap_ros2")
+def test_a_recording_becomes_modes_latencies_and_joints(tmp_path, record_run):
     file = tmp_path / "run.mcap"
-    command = [sys.executable, "runtime/run.py", "duration=6", "status=false", f"record={file}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    record_run(file, ROOT / "models" / "h1" / "policy.onnx", seconds=2.0)
     out = tmp_path / "run.html"
     code, facts, said = run(file, f"out={out}")
     assert code == 0, said

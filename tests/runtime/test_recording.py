@@ -6,8 +6,6 @@ import dataclasses
 import errno
 import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,90 +17,9 @@ pytest.importorskip("mujoco")
 
 from runtime import bag, compare, frames, h1, recorder, replay, ros_cdr
 from runtime.frames import Kind
-from runtime.modes import Mode
-from runtime.mujoco_robot import MujocoRobot
-from runtime.policy import load_policy
-from runtime.robot_server import RobotServer
-from runtime.server import base_config
-from runtime.state import Command, JointTargets
-from runtime.tick_link import TickFeed
-from runtime.ticker import Ticker
-
-DT = 0.002
 
 
-class Tap:
-    """A link without sockets that keeps every state frame; who sends holds the lease."""
-
-    def __init__(self) -> None:
-        self.inbox: list[JointTargets] = []
-        self.states: list[bytes] = []
-        self.refused = 0
-
-    def receive(self, now: float):
-        inbox, self.inbox = self.inbox, []
-        return iter(inbox)
-
-    def commander(self, now: float) -> str:
-        return "tap"
-
-    def publish(self, frame: np.ndarray) -> None:
-        self.states.append(frame.tobytes())
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *words, **more: True
-
-
-class TimedRobot(MujocoRobot):
-    """A simulated robot whose states are of the time that the test says it is."""
-
-    now = 100.0
-
-    def read(self):
-        return dataclasses.replace(super().read(), stamp=self.now)
-
-
-def record_run(
-    path: Path, policy: Path, seconds: float = 1.0, seed: int = 0, spoil: Callable | None = None
-) -> tuple[list[bytes], list[bytes]]:
-    """Run policy, server and simulator in lock-step; record what they would have sent."""
-    tap: Any = Tap()
-    config = dataclasses.replace(base_config("mujoco"), noise=0.01, seed=seed)
-    robot = TimedRobot(noise=0.01, seed=seed)
-    server = RobotServer(robot, tap, config)
-    server.verified = True
-    server.machine.request(Mode.POLICY, 100.0)
-    ticker = Ticker(load_policy(str(policy)), Command("stand", 0.2))
-    sent: list[bytes] = []
-    feed: Any = TickFeed.__new__(TickFeed)
-    feed._last, feed._socket = (
-        0,
-        type("S", (), {"send": lambda _, data, flags: sent.append(data)})(),
-    )
-    last = None
-    for step in range(round((seconds + 0.8) / DT)):
-        now = robot.now = 100.0 + step * DT
-        if step % 10 == 5:
-            state = server.robot.read()
-            targets = ticker.tick(state, server.machine.mode)
-            last = targets or last
-            if targets is not None:
-                tap.inbox.append(targets)
-            reading: Any = type(
-                "R", (), {"state": state, "mode": server.machine.mode, "seq": step}
-            )()
-            feed.send((now, reading, last, ticker.command))
-        server.tick(now)
-    with_about = {"policy": str(policy), "robot": "mujoco", "server": "", "note": "test"}
-    recording = recorder.Recording(path, with_about)
-    for kind, frame in ((Kind.STATE, tap.states), (Kind.TICK, sent)):
-        for data in frame:
-            recording.add(kind, data if spoil is None else spoil(kind, data))
-    recording.close()
-    return tap.states, sent
-
-
-def test_a_recording_holds_what_was_on_the_wire(tmp_path, make_policy):
+def test_a_recording_holds_what_was_on_the_wire(tmp_path, make_policy, record_run):
     path = tmp_path / "run.mcap"
     states, ticks = record_run(path, make_policy(scale=0.05), seconds=0.3)
     found = bag.load(path)
@@ -124,7 +41,7 @@ def test_a_recording_holds_what_was_on_the_wire(tmp_path, make_policy):
     assert [event["mode"] for _, event in found.events][-1] == "POLICY"
 
 
-def test_an_unchanged_run_replays_to_the_same_targets_and_writes(tmp_path, make_policy):
+def test_an_unchanged_run_replays_to_the_same_targets_and_writes(tmp_path, make_policy, record_run):
     path = tmp_path / "run.mcap"
     record_run(path, make_policy(scale=0.05, history=3), seconds=0.6)
     figures = replay.report(replay.ReplayConfig(), bag.load(path))
@@ -135,7 +52,9 @@ def test_an_unchanged_run_replays_to_the_same_targets_and_writes(tmp_path, make_
     assert figures["write_worst_rad"] < 1e-9
 
 
-def test_replay_names_the_joint_and_the_time_of_another_policy(tmp_path, make_policy, capsys):
+def test_replay_names_the_joint_and_the_time_of_another_policy(
+    tmp_path, make_policy, capsys, record_run
+):
     path = tmp_path / "run.mcap"
     record_run(path, make_policy(scale=0.05), seconds=0.3)
     other = make_policy(name="other.onnx", scale=0.05, seed=5)
@@ -146,7 +65,7 @@ def test_replay_names_the_joint_and_the_time_of_another_policy(tmp_path, make_po
     assert any(name in said[0] for name in h1.JOINT_NAMES)
 
 
-def test_replay_finds_a_guard_that_did_something_else(tmp_path, make_policy):
+def test_replay_finds_a_guard_that_did_something_else(tmp_path, make_policy, record_run):
     path = tmp_path / "run.mcap"
     record_run(path, make_policy(scale=0.05), seconds=0.3)
     config = replay.ReplayConfig(server="guard.rate_limit=0.5")
@@ -155,7 +74,7 @@ def test_replay_finds_a_guard_that_did_something_else(tmp_path, make_policy):
     assert figures["writes_different"] > 0
 
 
-def test_replay_counts_ticks_that_are_missing(tmp_path, make_policy):
+def test_replay_counts_ticks_that_are_missing(tmp_path, make_policy, record_run):
     path = tmp_path / "run.mcap"
     policy = make_policy(scale=0.05)
     states, ticks = record_run(tmp_path / "all.mcap", policy, seconds=0.3)
@@ -168,7 +87,9 @@ def test_replay_counts_ticks_that_are_missing(tmp_path, make_policy):
     assert replay.report(replay.ReplayConfig(), bag.load(path))["ticks_missing"] == 3
 
 
-def test_compare_of_a_run_with_itself_is_zero_and_with_another_is_not(tmp_path, make_policy):
+def test_compare_of_a_run_with_itself_is_zero_and_with_another_is_not(
+    tmp_path, make_policy, record_run
+):
     policy = make_policy(scale=0.05)
     one, two = tmp_path / "one.mcap", tmp_path / "two.mcap"
     record_run(one, policy, seconds=0.3)
@@ -241,7 +162,7 @@ def test_templates_say_what_an_independent_reader_reads():
     assert (list(message.data), message.layout.dim[0].label) == ([0.5, 1.5], "one two")
 
 
-def test_the_metadata_says_whose_run_it_was(tmp_path, make_policy):
+def test_the_metadata_says_whose_run_it_was(tmp_path, make_policy, record_run):
     path = tmp_path / "run.mcap"
     policy = make_policy()
     record_run(path, policy, seconds=0.1)

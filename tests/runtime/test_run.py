@@ -73,6 +73,21 @@ def test_a_run_ends_with_one_line_of_json_and_code_0(make_policy):
     assert "POLICY" in out
 
 
+def test_a_recorded_run_is_recorded_from_start_to_end(make_policy, tmp_path):
+    pytest.importorskip("mcap", reason="NOT TESTED HERE: recording needs pip install 'ezm[record]'")
+    bag = pytest.importorskip("runtime.bag")
+    path = tmp_path / "run.mcap"
+    _, out, err = run(f"policy={make_policy()}", "duration=2", "status=false", f"record={path}")
+    last = json.loads(out)  # and nothing else
+    assert '"states"' in err, "what the recorder says"
+    found = bag.load(path)
+    modes = [event["mode"] for _, event in found.events]
+    assert modes.index("RAMP") < modes.index("POLICY") and modes[-1] == "DAMPING", err
+    lasted = found.time[-1] - found.time[0]
+    assert lasted > last["seconds"] > 1.9
+    assert len(found.ticks) > 0.9 * last["seconds"] * last["control_hz"]
+
+
 def test_only_a_rate_that_was_not_held_is_code_3(capsys):
     assert [verdict(hz, 50.0, 0.02) for hz in (50.0, 40.0, 39.9, 0.0)] == [0, 0, TOO_SLOW, TOO_SLOW]
     assert "39.9 decisions a second, expected 50" in capsys.readouterr().err
