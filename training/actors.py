@@ -169,7 +169,7 @@ class RayEngine(LocalEngine):
 
     def _set_out(self, random: bool, updates: int, weights: Any) -> None:
         """Let every collector take its next steps."""
-        steps, progress = self.config.ray.steps, updates / self.config.updates
+        steps, progress = self.config.ray.steps, updates / self.config.online_updates
 
         def again(actor: Any) -> Any:
             return actor.collect.remote(weights, steps, random, progress)

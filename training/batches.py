@@ -47,7 +47,7 @@ class Batches:
 
     def scheduled(self, name: str, updates: int) -> float:
         """Return imitation.<name> at that update: linear from the end of pre-training on."""
-        imitation, end = self.config.imitation, self.config.updates
+        imitation, end = self.config.imitation, self.config.online_updates
         progress = (updates - self.pretrain) / max(end - self.pretrain, 1)
         start, stop = getattr(imitation, name), getattr(imitation, f"{name}_end")
         return schedules.linear(start, stop, max(progress, 0.0))

@@ -34,21 +34,23 @@ class Duty:
 
     task: np.ndarray  # [R] index of each row's task, ascending
     spread: np.ndarray  # [R] multiple of collect.noise
-    step_limit: int  # control steps of an episode
+    step_limit: np.ndarray  # [R] control steps of an episode
 
     @classmethod
-    def of(cls, config: TrainConfig, task: np.ndarray, step_limit: int) -> Duty:
-        """Return the duty of all rows; the noise of a task's rows is spread evenly in the log."""
+    def of(cls, config: TrainConfig, task: np.ndarray, step_limit: np.ndarray | int) -> Duty:
+        """Return the duty of all rows; the noise of a task's rows is spread evenly in the log.
+
+        `step_limit`: control steps of an episode, of every row [R] or of all.
+        """
         spread, counts = config.collect.noise_spread, np.bincount(task)
         rows = [np.geomspace(1 / spread, spread, count) for count in counts]
-        return cls(task, np.concatenate(rows), step_limit)
+        return cls(task, np.concatenate(rows), np.broadcast_to(step_limit, task.shape))
 
     def split(self, parts: int) -> list[Duty]:
         """Return `parts` duties of neighbouring rows, as even as can be."""
-        pairs = zip(
-            np.array_split(self.task, parts), np.array_split(self.spread, parts), strict=True
-        )
-        return [Duty(task, spread, self.step_limit) for task, spread in pairs]
+        fields = (self.task, self.spread, self.step_limit)
+        shares = [np.array_split(field, parts) for field in fields]
+        return [Duty(*share) for share in zip(*shares, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ class CollectConfig:
     fall_height: float = 0.0  # m; below it a training episode ends as terminal (evaluation: never)
     episode_steps: int = 500  # control steps of 20 ms
     long_episodes_after: float = 0.4  # share of the updates after which episodes last 1000 steps
+    saturation: float = 0.0  # or once a task's last 10 returns spread by less than this share
     random_steps: int = 1000  # per task, uniform random actions first
     random_scale: float = 1.0  # amplitude of those
     random_stores: str = "executed"  # action of the random phase; "planned": as released
@@ -184,6 +185,7 @@ class TrainConfig:
     seed: int = 0  # of everything
     updates: int = 220_000  # of the learner, in all
     update_ratio: float = 0.2  # updates per environment step of one task (UTD), a hard constraint
+    offline_updates: int = 0  # the last ones, without new data; no part of a schedule's progress
     out: str = "runs/default"  # run folder; the same folder resumes
     device: str = "cpu"  # of networks and search; or "cuda", "cuda:1"
     engine: str = "local"  # collection and re-analysis: in this process, or "ray": in actors
@@ -229,6 +231,10 @@ class TrainConfig:
         rows = len(self.tasks) * self.collect.envs_per_task
         if self.engine == "ray" and self.ray.collectors > rows:
             raise ConfigError(f"ray.collectors={self.ray.collectors} share {rows} environments")
+        if self.offline_updates and not 0 < self.offline_updates < self.updates:
+            raise ConfigError(
+                f"offline_updates={self.offline_updates} is not in 0..{self.updates - 1} (updates)"
+            )
         if self.evaluate_every % self.segment:
             raise ConfigError(
                 f"evaluate_every={self.evaluate_every} is no multiple of segment={self.segment}"
@@ -252,6 +258,11 @@ class TrainConfig:
             raise ConfigError(
                 f"optim.batch={self.optim.batch} gives no sample to each of tasks={self.tasks}"
             )
+
+    @property
+    def online_updates(self) -> int:
+        """How many updates have new data: what learning rate, noise and shares go by."""
+        return self.updates - self.offline_updates
 
     def _check_sharing(self) -> None:
         scenes = sorted({task(name).scene for name in self.tasks})

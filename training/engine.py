@@ -71,7 +71,7 @@ class LocalEngine:
 
     def collect(self, random: bool, updates: int) -> Round:
         """Step every row, at random or as planned; a segment must have begun."""
-        return Round([self.collector.step(random, updates / self.config.updates)])
+        return Round([self.collector.step(random, updates / self.config.online_updates)])
 
     def targets(self, updates: int, owed: int, hungry: bool) -> Targets:
         """Return the batch of the update after `updates`, its targets, and the fresh searches.

@@ -8,6 +8,7 @@ from training.collector import Moment
 from training.config import TrainConfig
 from training.metrics import Averages
 from training.replay import Replay
+from training.saturation import Saturation
 from training.scheduler import Scheduler
 
 
@@ -22,12 +23,14 @@ class Episodes:
         averages: Averages,
         task: np.ndarray,
         observation: np.ndarray,
-        step_limit: int,
+        step_limit: np.ndarray,
+        saturation: Saturation,
     ):
-        """Begin episodes of tasks [R] at observations [R, O], of `step_limit` steps at most."""
+        """Begin episodes of tasks [R] at observations [R, O], of `step_limit` [R] steps at most."""
         self.config, self.replay, self.scheduler = config, replay, scheduler
         self.averages, self.task, self.observation = averages, task, observation
         self.step_limit, self.shared = step_limit, config.replay.shared
+        self.saturation = saturation
         self.returns = np.zeros(len(task))
         self.lengths = np.zeros(len(task), int)
         self.failures = 0  # episodes that the simulation's breakdown ended
@@ -57,12 +60,14 @@ class Episodes:
     def _tell(self, done: np.ndarray, random: bool) -> None:
         for task, name in enumerate(self.config.tasks):
             mine = done & (self.task == task)
-            for value, length in zip(self.returns[mine], self.lengths[mine], strict=True):
+            ended = (self.returns[mine], self.lengths[mine], self.step_limit[mine])
+            for value, length, limit in zip(*ended, strict=True):
                 self.averages.add(
                     {f"train_return/{name}": float(value), f"train_length/{name}": int(length)}
                 )
                 if not random:
-                    self.scheduler.observe(task, float(value) / self.step_limit)
+                    self.scheduler.observe(task, float(value) / float(limit))
+                    self.saturation.observe(task, float(value))
 
     def cut(self, rows: np.ndarray, terminated: np.ndarray) -> None:
         """Write the final frame of the episodes of `rows` (bool) and begin new ones there."""
@@ -85,5 +90,5 @@ class Episodes:
         self.observation[rows] = observation
 
     def close(self) -> None:
-        """End all episodes as by a time limit."""
-        self.cut(np.ones(len(self.task), bool), np.zeros(len(self.task), bool))
+        """End all episodes as by a time limit; one without a step leaves nothing behind."""
+        self.cut(self.lengths > 0, np.zeros(len(self.task), bool))

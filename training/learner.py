@@ -151,7 +151,7 @@ class Learner:
         loss = weighted.mean()
         angles = cosines(model, weighted, batch.task, config.tasks) if measured else {}
         for group in self.optimizer.param_groups:
-            progress = self.updates / config.updates
+            progress = self.updates / config.online_updates
             group["lr"] = learning_rate(config.optim.lr, progress, config.optim.drop_at)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -22,6 +22,15 @@ from training.mcts import SearchConfig
 
 _MEDIUM = ("stand", "walk", "run", "stair", "crawl", "pole", "slide", "hurdle", "maze")
 
+_HB_MEDIUM = TrainConfig(
+    preset="hb_medium",
+    tasks=_MEDIUM,
+    updates=220_000,  # the first 2e5 with new data: 1e6 steps of each task
+    offline_updates=20_000,
+    out="runs/hb_medium",
+    collect=CollectConfig(saturation=0.1),
+)
+
 _SMALL_MODEL = ModelConfig(
     latent=128,
     width=256,
@@ -173,14 +182,16 @@ PRESETS: dict[str, TrainConfig] = {
     "h1_shared": _H1_SHARED,
     "h1_ascent": _H1_ASCENT,
     "h1_demos": _H1_DEMOS,
-    "hb_medium": TrainConfig(preset="hb_medium", tasks=_MEDIUM, out="runs/hb_medium"),
+    "hb_medium": _HB_MEDIUM,
     "hb_hard": TrainConfig(
         preset="hb_hard",
         suite="real",
         tasks=_HARD,
-        updates=620_000,  # 6e5 with new data and 2e4 without, as shipped
-        update_ratio=0.3,  # 6e5 updates for 2e6 steps of each task
+        updates=620_000,
+        update_ratio=0.3,  # 6e5 updates with new data, for 2e6 steps of each task
+        offline_updates=20_000,
         out="runs/hb_hard",
+        collect=CollectConfig(saturation=0.1),
     ),
 }
 

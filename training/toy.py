@@ -77,7 +77,7 @@ class PointMass:
         action_map: str = "",
         threads: int = 1,
         terminate: bool = False,
-        max_steps: int = EPISODE,
+        max_steps: int | Sequence[int] = EPISODE,
         delay_substeps: tuple[int, int] = (0, 0),
     ) -> None:
         del action_map, threads, delay_substeps
@@ -87,7 +87,7 @@ class PointMass:
         self.goal = np.stack([self.goals[name] for name in tasks])
         self.width = np.array([widths.get(name, 1.5) for name in tasks])
         self.rng = np.random.default_rng(seed)
-        self.terminate, self.max_steps = terminate, max_steps
+        self.terminate, self.max_steps = terminate, np.asarray(max_steps)
         self.position = np.zeros((len(tasks), SIZE))
         self.age = np.zeros(len(tasks), int)
 

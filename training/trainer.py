@@ -27,9 +27,11 @@ from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig
 from training.progress import Display
 from training.replay import Replay
+from training.saturation import Saturation
 from training.scheduler import allot, make_scheduler
 from training.suites import open_device, open_suite
 
+LONG = 1000  # control steps of an episode late in training
 ROWS_AT_MOST = 2  # times its even number, for a task that a scheduler favours
 
 
@@ -58,6 +60,7 @@ class Trainer:
         self.learner = Learner(build_model(config, *sizes).to(device), config)
         tasks, rows = len(config.tasks), config.collect.envs_per_task
         self.scheduler = make_scheduler(config.schedule, tasks, config.replay.task_share)
+        self.saturation = Saturation(tasks, config.collect.saturation)
         window = config.targets.unroll + config.targets.td_steps
         self.replay = Replay(tasks, most_rows(config), *sizes, window, config.replay)
         shown = demos.Demonstrations(config, window) if config.demos else None
@@ -94,6 +97,7 @@ class Trainer:
             self.seconds = float(state["seconds"])
             self.engine.restarts = int(state.get("restarts", 0))
             self.scheduler.load(state.get("schedule", {}))
+            self.saturation.load(state.get("saturation", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
             return
         if self.config.init:
@@ -125,12 +129,14 @@ class Trainer:
     def _run_segment(self, until: int) -> None:
         collect = self.config.collect
         self._spread_rows()
-        long = self.learner.updates >= collect.long_episodes_after * self.config.updates
-        duty = Duty.of(self.config, self.task_index, 1000 if long else collect.episode_steps)
+        long = self.learner.updates >= collect.long_episodes_after * self.config.online_updates
+        longer = self.saturation.reached[self.task_index] | long
+        limits = np.where(longer, LONG, collect.episode_steps)
+        duty = Duty.of(self.config, self.task_index, limits)
         first = self.engine.begin(duty, self.segment)
         self.episodes = Episodes(
             self.config, self.replay, self.scheduler, self.averages, self.task_index, first,
-            duty.step_limit,
+            duty.step_limit, self.saturation,
         )  # fmt: skip
         self.until = until
         while self.learner.updates < until:
@@ -144,13 +150,17 @@ class Trainer:
     def _owed(self, limit: int) -> int:
         """Return how many updates may follow one another now, `limit` at most.
 
-        The ratio of updates to steps allows them; those on demonstrations alone come before it.
+        The ratio of updates to steps allows them; those on demonstrations alone come before it,
+        those without new data after it.
         """
         ready, ratio = self.steps > self.warm_up, self.config.update_ratio
         own = self.learner.updates - self.batches.pretrain  # updates on its own experience too
+        online = self.config.online_updates - self.learner.updates  # still to come
         count = 0
         while count < limit and (
-            own + count < 0 or (ready and schedules.due(own + count, ratio, self.steps))
+            own + count < 0
+            or count >= online
+            or (ready and schedules.due(own + count, ratio, self.steps))
         ):
             count += 1
         return count
@@ -226,6 +236,7 @@ class Trainer:
             "seconds": self.seconds,
             "restarts": self.engine.restarts,
             "schedule": self.scheduler.state(),
+            "saturation": self.saturation.state(),
         }
         checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
 

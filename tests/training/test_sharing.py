@@ -15,6 +15,7 @@ from training.metrics import Averages
 from training.planner import PlannerConfig
 from training.presets import PRESETS, load_config
 from training.replay import Replay
+from training.saturation import Saturation
 from training.scheduler import make_scheduler
 from training.trainer import Trainer
 
@@ -39,7 +40,7 @@ def collected():
     replay = Replay(3, ROWS, 51, 19, WINDOW, config.replay)
     episodes = Episodes(
         config, replay, make_scheduler(config.schedule, 3, ()), Averages(), duty.task,
-        collector.observation, 1000,
+        collector.observation, duty.step_limit, Saturation(3, 0.0),
     )  # fmt: skip
     actions = []
     for _ in range(STEPS):
