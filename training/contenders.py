@@ -1,4 +1,5 @@
-"""Who can be scored: random, the home pose, a checkpoint's planner and policy mean, and guests.
+"""Who can be scored: random, the home pose, guests, and a checkpoint's planner, its search without
+wide candidates where it has any ("narrow"), and its policy mean.
 
 A guest is a kind of file that training knows nothing of: whoever does know says so in `GUESTS`,
 a function that is looked up by name only when such a file is given.
@@ -83,16 +84,24 @@ def _random(tasks: Sequence[str], seed: int) -> ActFunction:
 
 
 def _of_agent(agent: Agent) -> list[Contender]:
-    def planner(tasks: Sequence[str], seed: int) -> ActFunction:
-        index = np.array([agent.task_index(name) for name in tasks])
-        generator = torch.Generator().manual_seed(seed)
-        return lambda o, t: agent.plan(o, index[t], generator=generator).action
+    def search(**proposals: int) -> Callable[[Sequence[str], int], ActFunction]:
+        planner = agent.with_search(proposals=proposals)
+
+        def begin(tasks: Sequence[str], seed: int) -> ActFunction:
+            index = np.array([agent.task_index(name) for name in tasks])
+            generator = torch.Generator().manual_seed(seed)
+            return lambda o, t: agent.plan(o, index[t], planner=planner, generator=generator).action
+
+        return begin
 
     def mean(tasks: Sequence[str], seed: int) -> ActFunction:
         index = np.array([agent.task_index(name) for name in tasks])
         return lambda o, t: agent.policy_mean(o, index[t])
 
+    ways = {"planner": search(), "mean": mean}
+    p = agent.config.proposals
+    if p.wide and p.narrow + p.mean > 1:  # a third, since wide candidates are for learning
+        ways["narrow"] = search(wide=0)
     return [
-        Contender("planner", agent.action_map, tuple(agent.tasks), planner),
-        Contender("mean", agent.action_map, tuple(agent.tasks), mean),
+        Contender(name, agent.action_map, tuple(agent.tasks), way) for name, way in ways.items()
     ]

@@ -1,5 +1,6 @@
 """The door that scores: random, home, checkpoints and students, both protocols, one table."""
 
+import dataclasses
 import json
 from functools import partial
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from training import evaluate as door
-from training.agent import build_model
+from training.agent import Agent, build_model
 from training.checkpoint import save_agent
 from training.contenders import contenders
 from training.evaluation import RANDOM_RETURN, normalised
@@ -78,7 +79,7 @@ def test_a_checkpoint_is_scored_as_planner_and_as_policy_mean_on_its_own_tasks(r
 
 def test_an_agent_plays_a_subset_of_its_tasks_as_the_task_it_learned(agent_file):
     """Alone in a batch, the second task must reach the model under its own index."""
-    _, mean = contenders(str(agent_file))
+    _, mean, *_ = contenders(str(agent_file))
     both = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
     alone = mean.begin(["balance_simple"], 0)(both, np.zeros(2, int))
     among = mean.begin(["stand", "balance_simple"], 0)(both, np.ones(2, int))
@@ -124,3 +125,27 @@ def test_an_agent_is_not_scored_on_tasks_it_never_saw(run, agent_file):
     status, _, errors = run(f"policy={agent_file}", "tasks=[walk]", *FAST)
     assert status == 2
     assert "stand, balance_simple" in errors
+
+
+def test_without_wide_candidates_the_search_is_asked_for_fewer_and_is_no_third_where_none_are(
+    agent_file, tmp_path
+):
+    agent = Agent.load(agent_file)
+    p = dataclasses.replace(agent.config.proposals, mean=1, narrow=4, wide=3)
+    search = dataclasses.replace(agent.config.search, simulations=16)
+    wide = dataclasses.replace(agent.config, proposals=p, search=search)
+    weights = agent.model.state_dict()
+    save_agent(tmp_path / "agent.safetensors", weights, wide, {})
+    _, _, narrow = contenders(str(tmp_path))
+    agent = Agent.load(tmp_path)
+    observation, task = np.zeros((2, 64), np.float32), np.zeros(2, int)
+    result = agent.plan(
+        observation, task, planner=agent.with_search(proposals={"wide": 0}),
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert result.candidates.shape[1] == p.count - 3
+    seen = narrow.begin(["stand"], 3)(observation, task)
+    np.testing.assert_array_equal(seen, result.action)
+    without = dataclasses.replace(wide, proposals=dataclasses.replace(p, wide=0))
+    save_agent(tmp_path / "agent.safetensors", weights, without, {})
+    assert [who.name for who in contenders(str(tmp_path))] == ["planner", "mean"]

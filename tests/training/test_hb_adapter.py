@@ -85,7 +85,7 @@ def test_the_same_checkpoint_scores_alike_on_our_suite_and_on_the_real_one(tmp_p
     model = build_model(config)
     torch.nn.init.normal_(model.policy_head.last.weight, std=0.02)
     save_agent(tmp_path / "agent.safetensors", model.state_dict(), config, {})
-    _, mean = contenders(str(tmp_path))
+    _, mean, *_ = contenders(str(tmp_path))
     scores = [
         evaluate(
             mean.begin(config.tasks, 0),
