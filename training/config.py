@@ -86,7 +86,8 @@ class LossConfig:
     consistency: float = 5.0  # weight, latent against the next state's encoding
     path_consistency: float = 0.5  # weight, V(s) against r + discount V(s')
     entropy: float = 5e-3  # weight
-    entropy_mode: str = "as-released"  # "as-released" shrinks sigma; "off"; "bonus" widens it
+    entropy_mode: str = "as-released"  # shrinks sigma; "off"; "bonus" widens it; "target"
+    entropy_target: float = -0.5  # nats per joint of the squashed policy, for "target"
     head_weight: float = 0.5  # the inactive expectile weight of the release
     path_target: str = "mean"  # of the heads in path consistency's target; or "min"
 
@@ -277,7 +278,7 @@ class TrainConfig:
 _CHOICES = {
     "targets.policy_target": ("best", "weighted"),
     "targets.value_reduce": ("min2", "min2_each", "min", "mean"),
-    "loss.entropy_mode": ("as-released", "off", "bonus"),
+    "loss.entropy_mode": ("as-released", "off", "bonus", "target"),
     "model.head_norm": ("batch", "layer"),
     "model.support": ("h", "linear"),
     "collect.observation": ("benchmark", "body"),

@@ -9,12 +9,12 @@ from training import losses, parallel
 from training.config import LossConfig, OptimConfig, TrainConfig
 from training.gradients import cosines, mean_by_task
 from training.networks import autocast
-from training.policy_head import entropy_term, log_prob
+from training.policy_head import Gaussian, entropy_term, log_prob
 from training.reanalyse import TrainingBatch
 from training.schedules import learning_rate
 from training.world_model import WorldModel
 
-ENTROPY_SIGN = {"as-released": 1.0, "off": 0.0, "bonus": -1.0}  # times A x coefficient x entropy
+ENTROPY_SIGN = {"as-released": 1.0, "bonus": -1.0}  # times A x coefficient x entropy
 
 
 def unrolled_losses(
@@ -69,10 +69,19 @@ def unrolled_losses(
         )
         terms["path_consistency"] = losses.masked_sum(per_step, step)
     if config.entropy_mode != "off":
-        action_dim = batch.action.shape[-1]
-        sign = ENTROPY_SIGN[config.entropy_mode] * action_dim
-        terms["entropy"] = losses.masked_sum(sign * entropy_term(policy), every)
+        terms["entropy"] = losses.masked_sum(entropy_loss(policy, config), every)
     return terms, decoded[:, 0].mean(-1)
+
+
+def entropy_loss(policy: Gaussian, config: LossConfig) -> Tensor:
+    """Return the entropy's loss [...], as `loss.entropy_mode` has it.
+
+    "target": downhill is towards `entropy_target`, the faster the farther the mean entropy is.
+    """
+    entropy, joints = entropy_term(policy), policy.mean.shape[-1]
+    if config.entropy_mode == "target":
+        return (entropy.detach().mean() - joints * config.entropy_target) * entropy
+    return ENTROPY_SIGN[config.entropy_mode] * joints * entropy
 
 
 def ascent(model: WorldModel, critic: WorldModel, batch: TrainingBatch, discount: float) -> Tensor:

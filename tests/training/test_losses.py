@@ -7,6 +7,9 @@ import torch
 from torch.nn import functional
 
 from training import losses
+from training.config import LossConfig
+from training.learner import entropy_loss
+from training.policy_head import Gaussian, entropy_term
 
 
 def test_cross_entropy_with_hard_targets_is_torchs():
@@ -63,3 +66,19 @@ def test_halve_gradient_keeps_the_value_and_compounds_along_a_chain():
     y.backward()
     assert y.item() == 24.0
     assert x.grad.item() == 2.0**3 / 2.0**3
+
+
+@pytest.mark.parametrize("log_std", [-3.0, 0.3])
+def test_the_target_mode_brings_the_entropy_to_its_target_from_above_and_from_below(log_std):
+    torch.manual_seed(0)
+    width = torch.full((3,), log_std, requires_grad=True)
+    config = LossConfig(entropy_mode="target", entropy_target=-0.5)
+    optimizer = torch.optim.SGD([width], lr=0.02)
+    for _ in range(300):
+        policy = Gaussian(torch.zeros(512, 3), width.expand(512, 3))
+        optimizer.zero_grad()
+        entropy_loss(policy, config).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        reached = entropy_term(Gaussian(torch.zeros(20_000, 3), width.expand(20_000, 3))).mean()
+    assert float(reached) == pytest.approx(3 * -0.5, abs=0.05)
