@@ -107,7 +107,7 @@ def tiny(out, **changes) -> TrainConfig:
 
 def published(out, **changes) -> TrainConfig:
     """Return EZ-M's own algorithm on the point mass: only the sizes are small."""
-    source = TrainConfig()
+    source, small = TrainConfig(), tiny(out)
     return tiny(
         out,
         model=dataclasses.replace(
@@ -126,6 +126,8 @@ def published(out, **changes) -> TrainConfig:
         targets=dataclasses.replace(source.targets, search_value_after=6, search_value_newest=20),
         loss=source.loss,
         optim=dataclasses.replace(source.optim, batch=12, ema_every=2),
+        replay=dataclasses.replace(source.replay, capacity=4000),
+        collect=dataclasses.replace(small.collect, noise=0.0, noise_end=0.0, random_scale=1.0),
         **changes,
     )
 

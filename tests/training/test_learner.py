@@ -29,6 +29,21 @@ def test_the_normaliser_absorbs_every_living_frame_once_and_no_dead_one(small):
     assert torch.allclose(learner.model.obs_norm.mean, frames.sum(0) / (1000.0 + len(frames)))
 
 
+@pytest.mark.parametrize(("after", "absorbed"), [(0, 4), (1, 1), (3, 3)])
+def test_observation_statistics_are_frozen_after_so_many_updates_and_with_0_never(
+    small, after, absorbed
+):
+    optim = dataclasses.replace(CONFIG.optim, freeze_norm_after=after)
+    learner, batch = Learner(small.model(), dataclasses.replace(CONFIG, optim=optim)), small.batch()
+    seen = []
+    for _ in range(4):
+        learner.update(batch)
+        seen.append(learner.model.obs_norm.mean.clone())
+    assert learner.model.obs_norm.count == 1000.0 + absorbed * int(batch.step_mask.sum())
+    assert torch.equal(seen[-1], seen[absorbed - 1])
+    assert absorbed == 1 or not torch.equal(seen[-1], seen[absorbed - 2])
+
+
 def test_the_loss_is_the_weighted_mean_over_samples_divided_by_the_unroll(small):
     learner, batch = Learner(small.model(), CONFIG), small.batch()
     metrics, error = learner.update(batch)
@@ -124,6 +139,31 @@ def test_repeated_updates_on_one_batch_bring_every_loss_down(small):
     for name in ("reward", "value", "policy", "consistency"):
         assert last[f"loss_{name}"] < first[f"loss_{name}"], name
     assert last["value_error"] < 0.1 * first["value_error"]
+
+
+@pytest.mark.parametrize(("mode", "way"), [("as-released", -1.0), ("off", 0.0), ("bonus", 1.0)])
+def test_the_entropy_term_alone_shrinks_sigma_as_released_and_widens_it_as_a_bonus(
+    small, mode, way
+):
+    loss = LossConfig(reward=0.0, value=0.0, policy=0.0, consistency=0.0, path_consistency=0.0,
+                      entropy_mode=mode)  # fmt: skip
+    optim = OptimConfig(lr=1e-2, l2=0.0)
+    config = dataclasses.replace(CONFIG, updates=10**6, loss=loss, optim=optim)
+    learner, batch = Learner(small.model(), config), small.batch()
+    learner.model.obs_norm.update = lambda _: None  # what moves is the policy head's doing
+    observation, task = batch.observation[:, 0], batch.task
+
+    @torch.no_grad()
+    def log_sigma():
+        model, e = learner.model, learner.model.embed(task)
+        policy = model.policy(model.features(model.encode(observation, e), e), task)
+        return policy.log_std[model.action_mask[task] == 1.0]
+
+    before = log_sigma()
+    for _ in range(10):
+        learner.update(batch)
+    moved = log_sigma() - before
+    assert torch.all(moved == 0.0) if way == 0.0 else float((way * moved).min()) > 0.1
 
 
 def test_ascent_teaches_the_policy_head_and_nothing_else(small):

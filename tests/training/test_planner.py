@@ -1,13 +1,22 @@
 """Joining model and search: candidates, masks, gradient steps."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
 from training.config import ModelConfig, ProposalConfig
 from training.mcts import SearchConfig
-from training.planner import ModelView, PlannerConfig, climb, foresee, plan, root_candidates
+from training.planner import (
+    ModelView,
+    PlannerConfig,
+    climb,
+    foresee,
+    pick_heads,
+    plan,
+    root_candidates,
+)
 from training.policy_head import Gaussian, squash
 from training.world_model import WorldModel
 
@@ -160,3 +169,32 @@ def test_what_is_foreseen_is_the_discounted_reward_of_the_policys_own_actions_an
         wanted += 0.99**number * reward
     wanted += 0.99**3 * value
     torch.testing.assert_close(foresee(view, state, 3), wanted, rtol=1e-4, atol=1e-4)
+
+
+def leaf_values(net, reduce, pick, calls=60):
+    """Return the values [calls] that one leaf gets in a search, and those of its heads [H]."""
+    view = ModelView(net, torch.zeros(1, dtype=torch.long), pick, settings(reduce=reduce),
+                     torch.Generator().manual_seed(0))  # fmt: skip
+    torch.manual_seed(3)
+    state, action, row = torch.randn(1, 16), torch.zeros(1, 4), torch.tensor([0])
+    values = torch.cat([view.step(state, action, row)[2] for _ in range(calls)])
+    following = net.features(net.next(state, view.e, action), view.e)
+    return values, net.value_support.decode(net.value_logits(following))[0]
+
+
+def test_the_pair_of_heads_is_drawn_per_search_or_with_min2_each_anew_for_every_call():
+    net = model()
+    values, heads = leaf_values(net, "min2", torch.tensor([1, 3]))
+    torch.testing.assert_close(values, heads[[1, 3]].amin().expand(60), atol=1e-4, rtol=0.0)
+    values, heads = leaf_values(net, "min2_each", torch.tensor([1, 3]))
+    pairs = torch.stack([heads[list(p)].amin() for p in itertools.combinations(range(5), 2)])
+    torch.testing.assert_close(values.unique(), pairs.unique(), atol=1e-4, rtol=0.0)
+    assert len(pairs.unique()) == 4  # the greatest head is the least of no pair
+
+
+@pytest.mark.parametrize("reduce", ["min", "mean"])
+def test_without_a_pair_all_heads_count(reduce):
+    values, heads = leaf_values(model(), reduce, None, calls=1)
+    wanted = heads.amin() if reduce == "min" else heads.mean()
+    assert values.item() == pytest.approx(wanted.item(), abs=1e-4)
+    assert pick_heads(model(), reduce, None) is None

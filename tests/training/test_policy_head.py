@@ -53,6 +53,25 @@ def test_log_prob_matches_to_1e_4_at_moderate_sigma():
     assert torch.allclose(ours, reference.log_prob(action.double()).float(), atol=1e-4)
 
 
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("mean", [-1.0, 0.0, 0.7])
+def test_the_density_is_the_slope_of_its_distribution_up_to_an_action_of_0_99(mean, sigma):
+    """P(a < x) = Phi((atanh x - mean) / sigma): its integral by quadrature, its slope to 1e-4."""
+    action = torch.linspace(-0.99, 0.99, 20_001, dtype=torch.float64)
+    policy = Gaussian(torch.full((20_001, 1), mean), torch.full((20_001, 1), math.log(sigma)))
+    ours = log_prob(policy, action.float().unsqueeze(-1)).double()
+    z = (torch.atanh(action) - mean) / sigma
+    below = torch.special.ndtr(z)
+    assert abs(torch.trapezoid(ours.exp(), action) - (below[-1] - below[0])) < 1e-4
+    h = 1e-5
+    up, down = (torch.special.ndtr((torch.atanh(action + s * h) - mean) / sigma) for s in (1, -1))
+    likely = z.abs() < 4.0  # farther out the difference of two probabilities has no digits left
+    slope = torch.log((up - down) / (2.0 * h))
+    assert torch.allclose(ours[likely], slope[likely], atol=1e-4, rtol=0.0)
+    exact = Normal(mean, sigma).log_prob(torch.atanh(action)) - torch.log(1.0 - action**2)
+    assert torch.allclose(ours, exact, atol=1e-4, rtol=1e-5)  # log p is -100 and less there
+
+
 def test_log_prob_leaves_masked_dimensions_out():
     policy = Gaussian(torch.zeros(1, 3), torch.full((1, 3), -1.0))
     action = torch.tensor([[0.3, -0.2, 0.9]])

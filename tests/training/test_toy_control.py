@@ -84,6 +84,12 @@ def returns(toy, act, tasks):
     return np.array([scores[name].mean for name in tasks])
 
 
+def straight(toy, observation, task):
+    """Return the actions [E, 3] that lead straight to the goals of `task` [E]."""
+    goals = np.stack(list(toy.goals.values()))
+    return np.clip((goals[task] - observation) / 0.15, -1.0, 1.0)
+
+
 def test_the_agent_learns_to_reach_every_goal_from_1700_steps_of_each_task(
     toy, tmp_path, monkeypatch
 ):
@@ -93,18 +99,59 @@ def test_the_agent_learns_to_reach_every_goal_from_1700_steps_of_each_task(
     run.run()
     assert run.steps < 1700
     agent = Agent(run.learner.average, config, {})
-    goals = np.stack(list(toy.goals.values()))
     rng = np.random.default_rng(0)
-
-    def perfect(observation, task):
-        return np.clip((goals[task] - observation) / 0.15, -1.0, 1.0)
-
-    best = returns(toy, perfect, config.tasks)
+    best = returns(toy, lambda o, t: straight(toy, o, t), config.tasks)
     chance = returns(toy, lambda o, t: rng.uniform(-1, 1, o.shape), config.tasks)
     planner = returns(toy, lambda o, t: agent.plan(o, t).action, config.tasks)
     policy = returns(toy, agent.policy_mean, config.tasks)
     assert np.all((planner - chance) / (best - chance) > 0.75), (planner, chance, best)
     assert np.all((policy - chance) / (best - chance) > 0.75), (policy, chance, best)
+
+
+def published_config(toy, out):
+    """Return EZ-M's formulation with sizes, rates and horizon cut to what a minute can hold."""
+    width = 32
+    config = toy.published(
+        out, updates=600, update_ratio=0.5, segment=600, evaluate_every=600, log_every=100
+    )
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            config.model, latent=width, width=width, head_hidden=(width, width),
+            policy_hidden=(width, width), projector=width,
+        ),
+        search=dataclasses.replace(config.search, discount=0.95),
+        targets=dataclasses.replace(
+            config.targets, search_value_after=300, search_value_newest=400
+        ),
+        optim=dataclasses.replace(config.optim, batch=24, lr=2e-3, ema=0.02, ema_every=1),
+        collect=dataclasses.replace(
+            config.collect, envs_per_task=8, terminate=False, episode_steps=STEPS,
+            long_episodes_after=2.0, random_steps=400,
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_published_formulation_learns_to_reach_every_goal(toy, tmp_path, monkeypatch):
+    """Batch norm, learnt sigma, as-released entropy, all positions searched, mixed values."""
+    config = published_config(toy, tmp_path)
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self: None)
+    run = Trainer(config, make_env=toy.Env, sizes=toy.sizes)
+    rng = np.random.default_rng(0)
+    chance = returns(toy, lambda o, t: rng.uniform(-1, 1, o.shape), config.tasks)
+    best = returns(toy, lambda o, t: straight(toy, o, t), config.tasks)
+
+    def score():
+        agent = Agent(run.learner.average, config, {})
+        found = returns(toy, lambda o, t: agent.plan(o, t).action, config.tasks)
+        return (found - chance) / (best - chance)
+
+    untrained = score()
+    run.run()
+    trained = score()
+    assert np.all(untrained < 0.2), untrained
+    assert np.all(trained > 0.5), trained
 
 
 class TrueModel:

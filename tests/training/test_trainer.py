@@ -136,6 +136,26 @@ def test_terminal_frames_are_those_that_left_the_world_and_no_others(toy, tmp_pa
     assert truncations > 0
 
 
+@pytest.mark.parametrize(
+    ("share", "limits"),
+    [(0.0, [1000, 1000, 1000]), (1 / 3, [9, 1000, 1000]), (0.4, [9, 9, 1000]), (2.0, [9, 9, 9])],
+)
+def test_episodes_last_1000_steps_from_the_first_segment_after_that_share_of_the_updates(
+    toy, tmp_path, share, limits
+):
+    seen = []
+
+    class Watched(toy.StrictEnv):
+        def __init__(self, tasks, *, max_steps, **others):
+            seen.append(int(np.max(max_steps)))
+            super().__init__(tasks, max_steps=max_steps, **others)
+
+    base = toy.tiny(tmp_path)  # 12 updates in three segments, episodes of 9 steps
+    collect = dataclasses.replace(base.collect, long_episodes_after=share)
+    Trainer(dataclasses.replace(base, collect=collect), Watched, toy.sizes).run()
+    assert seen == limits
+
+
 def test_below_the_fall_height_a_training_episode_is_over_for_good(toy, tmp_path):
     base = toy.tiny(tmp_path)
     collect = dataclasses.replace(base.collect, terminate=False, fall_height=-0.4)

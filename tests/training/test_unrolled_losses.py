@@ -130,6 +130,21 @@ def test_the_path_consistency_gradient_is_that_of_v_k_with_its_target_held_fixed
     assert all(torch.all(g == 0.0) for g in dynamics)
 
 
+@pytest.mark.parametrize("aim", ["mean", "min"])
+def test_path_consistency_aims_at_the_mean_or_at_the_least_of_the_next_heads(small, aim):
+    model, batch, discount = small.model().eval(), only(small.batch(), 1), 0.9
+    with torch.no_grad():
+        terms, _ = unrolled_losses(model, batch, LossConfig(path_target=aim), discount)
+        e = model.embed(batch.task)
+        reward = model.reward(model.encode(batch.observation[:, 0], e), e, batch.action[:, 0])
+        heads = model.value_support.decode(plain_unroll(model, batch, 1))
+        after = heads.mean(-1) if aim == "mean" else heads.amin(-1)
+        path = model.value_support.encode(reward + discount * after)
+        wanted = losses.ensemble_cross_entropy(plain_unroll(model, batch, 0), path, 0.5)
+    assert float((heads.mean(-1) - heads.amin(-1)).min()) > 0.01  # or both aims are one
+    torch.testing.assert_close(terms["path_consistency"], wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_temporal_consistency_does_not_train_the_encoder_through_its_target(small):
     """Only the root observation may move the encoder: zero the path from it and nothing is left."""
     model, batch = small.model().eval(), small.batch()
