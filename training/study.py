@@ -9,8 +9,9 @@
 `tasks` trains on groups of 1, 3, … tasks, every task (or the first `cover`) once at every count,
 with the same samples and the same updates on them per task; `scheduler` compares the ways to spread
 samples over tasks; `language` compares learnt task embeddings with instructions, known and held
-out; `levers` what is learnt, and paid, when less is searched again. Words that are no key of the study go to the training runs (`updates=1000`, `optim.lr=1e-3`).
-Every run is a folder that resumes, the same command goes on where it stopped; last line: JSON.
+out; `levers` what is learnt, and paid, when less is searched again. Words that are no key of the
+study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that resumes,
+the same command goes on where it stopped; last line: JSON.
 """
 
 from __future__ import annotations
