@@ -59,4 +59,5 @@ class Batches:
             found, flipped = fresh.action.cpu().numpy(), batch.flipped[fresh.rows]
             if flipped.any():
                 found = np.where(flipped[:, None, None], mirror_joints(found), found)
-            self.replay.store_search(batch, fresh.rows, found, updates)
+            value = fresh.value.float().cpu().numpy()  # the same in the mirror
+            self.replay.store_search(batch, fresh.rows, found, value, updates)

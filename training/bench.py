@@ -170,7 +170,7 @@ def bench_training(config: BenchConfig) -> dict[str, Any]:
         parts = {"update": parts["update"]}
     elif config.what == "levers":
         variants = bench_train.levers(chosen)
-        parts = {name: _whole(bench_train.Step(own).reanalyse) for name, own in variants.items()}
+        parts = {name: bench_train.Step(own).batches for name, own in variants.items()}
     matrix = bench_train.matrix_rate(1024, step.device)
     flop = {name: bench_train.flop(part) for name, part in parts.items()}
     rates = measure({**parts, "matrix product": matrix}, config.rounds)
@@ -187,11 +187,6 @@ def bench_training(config: BenchConfig) -> dict[str, Any]:
         table["parts"][name] = row
     _print_training(table)
     return table
-
-
-def _whole(part: Callable[[], int]) -> Callable[[], int]:
-    """Return the part with its whole call as the unit."""
-    return lambda: part() and 1
 
 
 def _compare(rates: Rates, config: BenchConfig, chosen: TrainConfig, roots: int) -> None:

@@ -118,7 +118,7 @@ class Step:
 
     @property
     def roots(self) -> int:
-        """Searches of one update: rows of the batch times positions."""
+        """Searches of an update that searches: rows of the batch times positions."""
         targets = self.config.targets
         return round(targets.reanalyse_share * len(self.batch.task)) * targets.reanalyse_positions
 
@@ -128,9 +128,16 @@ class Step:
         return 1
 
     def reanalyse(self) -> int:
-        """Make one batch's targets; return the number of roots searched."""
-        self._reanalyse()
+        """Make the targets of as many batches as one is searched of; return the roots searched."""
+        self.batches()
         return self.roots
+
+    def batches(self) -> int:
+        """Make the targets of as many batches as one is searched of; return how many they are."""
+        every = self.config.targets.reanalyse_every
+        for number in range(every):
+            self._reanalyse(number)
+        return every
 
     def update(self) -> int:
         """Take one gradient step."""
@@ -148,9 +155,9 @@ class Step:
         )  # fmt: skip
         result.action.cpu()  # what was asked for is there
 
-    def _reanalyse(self):
+    def _reanalyse(self, updates: int = 0):
         return reanalyse(self.learner.average, self.batch, self.config.targets, self.planner,
-                         self.learner.updates, self.generator)  # fmt: skip
+                         updates, self.generator)  # fmt: skip
 
     def parts(self) -> dict[str, Part]:
         """Return everything a training step consists of, by name."""
@@ -162,8 +169,9 @@ class Step:
     def per_update(self) -> dict[str, float]:
         """Return how many units of each part one update needs (update_ratio is exact)."""
         steps = len(self.config.tasks) / self.config.update_ratio
+        roots = max(self.roots, 1) / self.config.targets.reanalyse_every
         return {"environment": steps, "acting": steps, "sample": 1.0,
-                "re-analysis": float(max(self.roots, 1)), "update": 1.0}  # fmt: skip
+                "re-analysis": roots, "update": 1.0}  # fmt: skip
 
 
 def matrix_rate(size: int, device: torch.device) -> Part:
@@ -190,18 +198,21 @@ def levers(config: TrainConfig) -> dict[str, TrainConfig]:
     """Return configurations with ever less re-analysis, by what is searched."""
     every, targets = config.targets.unroll + 1, config.targets
     variants = {
-        f"all {every} positions, whole batch": (every, 1.0),
-        f"all {every} positions, half of it": (every, 0.5),
-        "the root position, whole batch": (1, 1.0),
-        "the root position, half of it": (1, 0.5),
-        "the root position, a quarter": (1, 0.25),
+        f"all {every} positions, whole batch": (every, 1.0, 1),
+        f"all {every} positions, half of it": (every, 0.5, 1),
+        "the root position, whole batch": (1, 1.0, 1),
+        "the root position, half of it": (1, 0.5, 1),
+        "the root position, a quarter": (1, 0.25, 1),
+        "the root position, half of every 4th": (1, 0.5, 4),
     }
     return {
         name: dataclasses.replace(
             config,
-            targets=dataclasses.replace(targets, reanalyse_positions=k, reanalyse_share=share),
+            targets=dataclasses.replace(
+                targets, reanalyse_positions=k, reanalyse_share=share, reanalyse_every=apart
+            ),
         )
-        for name, (k, share) in variants.items()
+        for name, (k, share, apart) in variants.items()
     }
 
 

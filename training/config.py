@@ -68,7 +68,8 @@ class TargetConfig:
     search_value_newest: int = 200_000  # T2, transitions per task that keep the TD target
     reanalyse_positions: int = 6  # unroll positions searched at batch time
     reanalyse_share: float = 1.0  # of the batch; the oldest stored results first
-    policy_staleness: int = 0  # updates for which a stored search result still counts; 0: never
+    reanalyse_every: int = 1  # updates; of so many batches the first is searched, the others not
+    policy_staleness: int = 0  # updates for which a search's action and value count; 0: never
     lookahead: int = 0  # steps of the model under its own policy before a value counts; 0: none
     imagined_share: float = 0.0  # of the samples, those whose value target is lookahead alone
     policy_target: str = "best"  # or "weighted": softmax-weighted mean of the candidates
@@ -249,6 +250,10 @@ class TrainConfig:
             raise ConfigError(
                 f"targets.reanalyse_positions={self.targets.reanalyse_positions} is not in "
                 f"1..{positions}, the positions of targets.unroll={self.targets.unroll}"
+            )
+        if self.targets.reanalyse_every < 1:
+            raise ConfigError(
+                f"targets.reanalyse_every={self.targets.reanalyse_every} is less than 1"
             )
         if self.targets.imagined_share and not self.targets.lookahead:
             raise ConfigError(

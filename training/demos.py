@@ -101,7 +101,7 @@ class Demonstrations:
             buffer.action[0, :used], buffer.reward[0, :used] = parts["action"], parts["reward"]
             buffer.last[0, :used], buffer.terminal[0, :used] = parts["last"], parts["terminal"]
             buffer.stored_action[0, :used], buffer.stored_at[0, :used] = parts["label"], FOREVER
-            buffer.priority[0, :used] = ~parts["last"].astype(bool)
+            buffer.priorities.load(~parts["last"].astype(bool)[None])
             buffer.written[0] = used
 
     def __len__(self) -> int:

@@ -58,8 +58,7 @@ def search_rows(
     oldest = lot[np.argsort(batch.stored_at[lot, 0], kind="stable")]
     rows = np.sort(oldest[:share][~batch.demo[oldest[:share]]])
     if not len(rows):
-        none = torch.zeros(0, count, batch.action.shape[-1], device=device)
-        return Searched(rows, none, none[..., 0], {})
+        return _nothing(model, batch, config)
     observation = torch.from_numpy(batch.observation[rows, :count]).to(device).flatten(0, 1)
     task = torch.from_numpy(batch.task[rows]).to(device).repeat_interleave(count)
     result = plan(model, observation, task, planner, generator)
@@ -71,10 +70,18 @@ def search_rows(
     won = np.bincount(kinds[result.best.cpu().numpy()], minlength=4) / len(result.best)
     gain = (result.q.max(1).values - result.q.median(1).values).mean()
     facts = {f"won_{name}": float(won[i]) for i, name in enumerate(_KINDS)}
+    facts["searches"] = float(len(task))
     facts |= {"search_gain": float(gain), "search_value": float(result.value.mean())}
     return Searched(
         rows, action.unflatten(0, (-1, count)), result.value.unflatten(0, (-1, count)), facts
     )
+
+
+def _nothing(model: WorldModel, batch: Batch, config: TargetConfig) -> Searched:
+    """Return the results of no search."""
+    shape = 0, config.reanalyse_positions, batch.action.shape[-1]
+    none = torch.zeros(shape, device=model.action_mask.device)
+    return Searched(np.zeros(0, np.int64), none, none[..., 0], {"searches": 0.0})
 
 
 _KINDS = ("mean", "narrow", "wide", "gradient")
@@ -90,9 +97,10 @@ def reanalyse(
     generator: torch.Generator | None = None,
     imitation: float = 1.0,
 ) -> tuple[TrainingBatch, Searched]:
-    """Return the training batch and the fresh search results in it.
+    """Return the training batch of the update after `updates`, and the fresh searches in it.
 
-    `imitation`: weight of the policy target on demonstrations.
+    `imitation`: weight of the policy target on demonstrations. Every `reanalyse_every`-th batch is
+    searched; which, the number of the update says, so that a resumed run searches the same ones.
     """
     positions, device = config.unroll + 1, model.action_mask.device
 
@@ -124,17 +132,28 @@ def reanalyse(
     reward = on(batch.reward)
     z = value_targets.n_step_return(reward, index, value, planner.search.discount)
 
-    fresh = search_rows(model, batch, config, planner, generator)
+    due = updates % config.reanalyse_every == 0
+    fresh = (
+        search_rows(model, batch, config, planner, generator)
+        if due
+        else _nothing(model, batch, config)
+    )
     count, rows = config.reanalyse_positions, on(fresh.rows)
     policy = on(batch.stored_action[:, :positions]).clone()
     policy[rows, :count] = fresh.action
-    stored_at = on(batch.stored_at[:, :positions])
-    usable = (stored_at >= 0) & (updates - stored_at <= config.policy_staleness)
-    usable[rows, :count] = True
+
+    def usable(made_at: np.ndarray) -> Tensor:
+        at = on(made_at[:, :positions])
+        return (at >= 0) & (updates - at <= config.policy_staleness)
+
+    imitable = usable(batch.stored_at)
+    imitable[rows, :count] = True
     belief = torch.where(on(batch.demo), imitation, 1.0).unsqueeze(1)
     acts = alive & (torch.arange(positions, device=device) < final.unsqueeze(1))
     if updates >= config.search_value_after:
-        searched = z.clone()  # what was not searched keeps its TD target
+        kept = on(batch.stored_value[:, :positions]).to(z.dtype)
+        # what was not searched, neither now nor lately, keeps its TD target
+        searched = torch.where(usable(batch.valued_at), kept, z)
         searched[rows, :count] = fresh.value
         newest = on(batch.newest) < config.search_value_newest
         mixed = value_targets.mixed_value(z, searched, updates, newest, config.search_value_after)
@@ -149,6 +168,6 @@ def reanalyse(
         policy=policy,
         weight=on(batch.weight),
         step_mask=alive,
-        policy_mask=(acts & usable) * belief,
+        policy_mask=(acts & imitable) * belief,
     )
     return training_batch, fresh

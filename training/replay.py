@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from training.config import ReplayConfig
+from training.priorities import Priorities
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Batch:
     weight: np.ndarray  # [B] importance correction
     stored_action: np.ndarray  # [B, W+1, A] search result kept from an earlier update
     stored_at: np.ndarray  # [B, W+1] update at which it was made, -1 if never
+    stored_value: np.ndarray  # [B, W+1] value that a search found
+    valued_at: np.ndarray  # [B, W+1] update at which it was made, -1 if never
     newest: np.ndarray  # [B] int64: how many transitions of this task are younger than the root
     place: tuple[np.ndarray, np.ndarray, np.ndarray]  # task, row, column of each root
     demo: np.ndarray  # [B] bool: of a demonstration, stored_action is what to imitate
@@ -50,12 +53,20 @@ class TaskBuffer:
         self.terminal = np.zeros((rows, columns), bool)
         self.stored_action = np.zeros((rows, columns, action), np.float32)
         self.stored_at = np.full((rows, columns), -1, np.int64)
-        self.priority = np.zeros((rows, columns), np.float64)  # already to the exponent; 0: not yet
+        self.stored_value = np.zeros((rows, columns), np.float32)
+        self.valued_at = np.full((rows, columns), -1, np.int64)
+        self.dropped = np.zeros((rows, columns), bool)  # never to be sampled
+        self.priorities = Priorities(rows, columns)  # already to the exponent; 0: not yet, or never
         self.written = np.zeros(rows, np.int64)  # frames ever written per row
         self.top = 1.0  # largest priority seen: what new frames get
 
     def __len__(self) -> int:
         return int(np.minimum(self.written, self.columns).sum())
+
+    @property
+    def priority(self) -> np.ndarray:
+        """Priorities [E, C], to be read; `priorities.set` changes them."""
+        return self.priorities.values
 
     def add(self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray) -> None:
         """Append one frame to each of the first rows, as many as there are frames."""
@@ -84,7 +95,9 @@ class TaskBuffer:
         for row, length in zip(rows, lengths, strict=True):
             tail = (length - 1) % block + 1 if length else 0
             place = self.written[row] - 2 - np.arange(min(tail, self.columns - 1))
-            self.priority[row, place[place >= 0] % self.columns] = 0.0
+            column = place[place >= 0] % self.columns
+            self.dropped[row, column] = True
+            self.priorities.set(np.full(len(column), row), column, 0.0)
 
     def _write(self, rows, observation, action, reward, terminal, last=False) -> None:
         column = self.written[rows] % self.columns
@@ -93,36 +106,34 @@ class TaskBuffer:
         self.reward[rows, column] = reward
         self.last[rows, column] = last
         self.terminal[rows, column] = terminal
-        self.stored_at[rows, column] = -1
-        self.priority[rows, column] = 0.0
+        self.stored_at[rows, column] = self.valued_at[rows, column] = -1
+        self.dropped[rows, column] = False
+        self.priorities.set(rows, column, 0.0)
         self.written[rows] += 1
 
     def _make_ready(self, rows: np.ndarray, place: np.ndarray) -> None:
         column = place % self.columns
-        fresh = (self.priority[rows, column] == 0.0) & ~self.last[rows, column]
-        self.priority[rows[fresh], column[fresh]] = self.top
+        never = self.last[rows, column] | self.dropped[rows, column]
+        fresh = (self.priority[rows, column] == 0.0) & ~never
+        self.priorities.set(rows[fresh], column[fresh], self.top)
 
     def sample(
         self, count: int, config: ReplayConfig, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw roots: rows [count], columns [count], importance weights [count]."""
-        used = int(min(self.written.max(), self.columns))
-        flat = self.priority[:, :used].ravel()
-        ready = np.count_nonzero(flat)
+        ready = self.priorities.count()
         if ready == 0:
             raise ValueError("the replay buffer has no complete window yet")
-        total = np.cumsum(flat)
-        draws = (rng.random(count) + np.arange(count)) / count * total[-1]
-        index = np.minimum(np.searchsorted(total, draws, side="right"), len(flat) - 1)
-        row, column = np.divmod(index, used)
+        row, column = self.priorities.draw((rng.random(count) + np.arange(count)) / count)
         span = max(1, config.recent // self.active) + self.window
         new_row, new_column = self._recent(round(config.recent_share * count), span, rng)
         some = rng.permutation(count)[: len(new_row)]
         row[some], column[some] = new_row, new_column
         share = len(some) / count
-        chance = (1.0 - share) * self.priority[row, column] / total[-1]
+        chance = (1.0 - share) * self.priority[row, column] / self.priorities.total()
         if share:
-            chance += share / self._ready_among(span) * (self._age(row, column) < span)
+            newest = self.priorities.count_before(self.written % self.columns, span)
+            chance += share / newest * (self._age(row, column) < span)
         weight = (ready * chance) ** -config.correction_exponent
         weight = np.clip(weight / weight.max(), config.weight_floor, 1.0)
         return row, column, weight.astype(np.float32)
@@ -137,15 +148,6 @@ class TaskBuffer:
         column = (self.written[row] - 1 - age) % self.columns
         good = np.flatnonzero(self.priority[row, column] > 0.0)[:count]
         return row[good], column[good]
-
-    def _ready_among(self, span: int) -> int:
-        """Return how many roots are among the newest `span` frames of a row, over all rows."""
-        count = 0
-        for ring, end in zip(self.priority, self.written % self.columns, strict=True):
-            begin = max(end - span, end - self.columns)
-            count += np.count_nonzero(ring[max(begin, 0) : end])
-            count += np.count_nonzero(ring[self.columns + min(begin, 0) :])
-        return count
 
     def _age(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Return how many frames of the same row were written since."""
@@ -166,15 +168,18 @@ class TaskBuffer:
                 f"this run has {self.rows} x {self.columns}"
             )
         for name in _ARRAYS:
-            getattr(self, name)[:, :used] = arrays[name]
+            if name != "priority" and (name in arrays or name not in _LATER):
+                getattr(self, name)[:, :used] = arrays[name]
+        self.priorities.load(arrays["priority"])
         self.written[:] = arrays["written"]
         self.top = float(arrays["top"][0])
 
 
 _ARRAYS = (
     "observation", "action", "reward", "last", "terminal",
-    "stored_action", "stored_at", "priority",
+    "stored_action", "stored_at", "stored_value", "valued_at", "dropped", "priority",
 )  # fmt: skip
+_LATER = ("stored_value", "valued_at", "dropped")  # older files lack them: no value, none dropped
 
 
 class Replay:
@@ -226,6 +231,7 @@ class Replay:
                     buffer.action[rows, columns], buffer.reward[rows, columns], alive, final,
                     buffer.terminal[rows, columns][ends] & last.any(1), weight,
                     buffer.stored_action[rows, columns], buffer.stored_at[rows, columns],
+                    buffer.stored_value[rows, columns], buffer.valued_at[rows, columns],
                     buffer._age(row, column) * buffer.active, buffer.own[row], row, column,
                 )
             )  # fmt: skip
@@ -240,11 +246,16 @@ class Replay:
         for task, buffer in enumerate(self.buffers):
             mine = (batch.task == task) & ~batch.demo
             row, column = batch.place[1][mine], batch.place[2][mine]
-            buffer.priority[row, column] = value[mine]
+            buffer.priorities.set(row, column, value[mine])
             buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
 
-    def store_search(self, batch: Batch, rows: np.ndarray, action: np.ndarray, update: int) -> None:
-        """Keep search results [b, k, A] of batch rows [b], positions 0..k-1, for later batches."""
+    def store_search(
+        self, batch: Batch, rows: np.ndarray, action: np.ndarray, value: np.ndarray, update: int
+    ) -> None:
+        """Keep what a search found, for later batches: actions [b, k, A] and values [b, k].
+
+        They are those of batch rows [b] at positions 0..k-1.
+        """
         task, row, column = (part[rows] for part in batch.place)
         for position in range(action.shape[1]):
             alive = batch.alive[rows, position] & ~batch.demo[rows]
@@ -252,7 +263,8 @@ class Replay:
                 mine = alive & (task == index)
                 place = row[mine], (column[mine] + position) % buffer.columns
                 buffer.stored_action[place] = action[mine, position]
-                buffer.stored_at[place] = update
+                buffer.stored_value[place] = value[mine, position]
+                buffer.stored_at[place] = buffer.valued_at[place] = update
 
     def save(self, path: Path) -> None:
         """Write everything to a safetensors file."""

@@ -1,15 +1,17 @@
-"""Studies of many tasks: what sharing brings, how to spread samples, tasks told in words.
+"""Studies: what sharing brings, how to spread samples, tasks told in words, cheap re-analysis.
 
     python training/study.py preset=toy what=tasks counts=[1,3,9] seeds=[0,1] out=runs/study
     python training/study.py preset=hb_medium what=tasks device=cuda out=runs/study_hb
     python training/study.py preset=toy_uneven what=scheduler seeds=[0,1,2] out=runs/spread
     python training/study.py preset=toy what=language out=runs/told
+    python training/study.py preset=toy what=levers seeds=[0,1] out=runs/levers
 
 `tasks` trains on groups of 1, 3, … tasks, every task (or the first `cover`) once at every count,
 with the same samples and the same updates on them per task; `scheduler` compares the ways to spread
 samples over tasks; `language` compares learnt task embeddings with instructions, known and held
-out. Words that are no key of the study go to the training runs (`updates=1000`, `optim.lr=1e-3`).
-Every run is a folder that resumes, the same command goes on where it stopped; last line: JSON.
+out; `levers` what is learnt, and paid, when less is searched again. Words that are no key of the
+study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that resumes,
+the same command goes on where it stopped; last line: JSON.
 """
 
 from __future__ import annotations
@@ -28,14 +30,27 @@ from training.study_report import report
 from training.study_runs import Run, train_and_score
 from training.toy import TOYS
 
-KINDS = ("tasks", "scheduler", "language")
+KINDS = ("tasks", "scheduler", "language", "levers")
+# what is searched, by its label: positions (0: all), share of the batch, every so many updates, for
+# how many updates results count, and whether the searches' values count in the second half
+LEVERS: dict[str, tuple[int, float, int, int, bool]] = {
+    "all positions": (0, 1.0, 1, 0, False),
+    "root": (1, 1.0, 1, 0, False),
+    "half": (1, 0.5, 1, 0, False),
+    "half, kept": (1, 0.5, 1, 200, False),
+    "quarter, kept": (1, 0.25, 1, 200, False),
+    "every 4th": (1, 0.5, 4, 0, False),
+    "every 4th, kept": (1, 0.5, 4, 200, False),
+    "every 4th, values": (1, 0.5, 4, 0, True),
+    "every 4th, values, kept": (1, 0.5, 4, 200, True),
+}
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """What a study can be told; everything else belongs to its runs."""
 
-    what: str = "tasks"  # or scheduler, language
+    what: str = "tasks"  # or scheduler, language, levers
     out: str = "runs/study"  # folder of runs, table and chart
     counts: tuple[int, ...] = (1, 3, 9)  # tasks trained together (what=tasks)
     cover: int = 0  # first tasks that groups of every count cover, and that are compared; 0: all
@@ -86,7 +101,24 @@ def plan_language(study: StudyConfig, base: TrainConfig) -> list[Run]:
     ]
 
 
-PLANS = {"tasks": plan_tasks, "scheduler": plan_scheduler, "language": plan_language}
+def plan_levers(study: StudyConfig, base: TrainConfig) -> list[Run]:
+    """Return a run of each way to search less."""
+    del study
+    runs = []
+    for label, (positions, share, every, staleness, values) in LEVERS.items():
+        targets = dataclasses.replace(
+            base.targets, reanalyse_positions=positions or base.targets.unroll + 1,
+            reanalyse_share=share, reanalyse_every=every, policy_staleness=staleness,
+            search_value_after=base.updates // 2 if values else 10**9, search_value_newest=0,
+        )  # fmt: skip
+        runs.append(Run(label, dataclasses.replace(base, targets=targets)))
+    return runs
+
+
+PLANS = {
+    "tasks": plan_tasks, "scheduler": plan_scheduler, "language": plan_language,
+    "levers": plan_levers,
+}  # fmt: skip
 
 
 def study(config: StudyConfig, base: TrainConfig) -> int:

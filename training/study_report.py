@@ -30,13 +30,24 @@ def report(what: str, results: Sequence[Result], chart: Path) -> Facts:
                 row[way], row[f"{way} ±"] = spread_over_seeds(members, way)
         if what == "tasks":
             row |= {f"cosine {m}": _mean(r.last(f"cosine/{m}") for r in members) for m in MODULES}
+        if what == "levers":
+            row |= bill(members)
         rows.append(row)
     print(table(rows))
     print()
     print(by_task(groups, ways[0]))
-    {"tasks": draw_counts, "scheduler": draw_shares, "language": draw_tasks}[what](groups, chart)
+    DRAW[what](groups, chart)
     commits = sorted({result.git for result in results})
     return {"git": commits, "rows": [_rounded(row) for row in rows], "chart": chart.name}
+
+
+def bill(members: Sequence[Result]) -> Facts:
+    """Return what runs of one setting did: updates, searches of each for targets, CPU-seconds."""
+    return {
+        "updates": members[0].run.config.updates,
+        "searches per update": _mean(member.last("searches") for member in members),
+        "CPU-s": _mean(m.cpu_seconds for m in members if m.cpu_seconds is not None),
+    }
 
 
 def compared(results: Sequence[Result]) -> list[Result]:
@@ -147,3 +158,8 @@ def draw_tasks(groups: dict[str, list[Result]], chart: Path) -> None:
             ]
             lines.append(Line(f"{label}, {way}", points))
     draw(chart, "Score by task", "number of the task", "score", lines, (0.0, 1.0))
+
+
+DRAW = {
+    "tasks": draw_counts, "scheduler": draw_shares, "language": draw_tasks, "levers": draw_shares,
+}  # fmt: skip

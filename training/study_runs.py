@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from training import checkpoint
 from training.agent import Agent
 from training.cli import ConfigError, to_dict
-from training.config import TrainConfig
+from training.config import TrainConfig, from_dict
 from training.evaluation import ActFunction, MakeEnv, evaluate, normalised
 from training.suites import open_suite
 from training.toy import EPISODE, SIZE, WIDTHS, PointMass, returns
@@ -39,6 +40,7 @@ class Result:
     curves: dict[str, list[tuple[float, float]]]  # by metric: (updates, value)
     steps: int  # environment steps of each task
     git: str
+    cpu_seconds: float | None = None  # of training; None: not measured, or interrupted
 
     def mean(self, way: str) -> float:
         """Return the mean score over the run's tasks."""
@@ -63,14 +65,17 @@ def train_and_score(run: Run, episodes: int) -> Result:
     file = folder / "score.json"
     if file.is_file():
         saved = json.loads(file.read_text())
-        mine = {**to_dict(config), "out": saved["config"]["out"]}  # a folder may have moved
-        if saved["config"] != mine or saved["episodes"] != episodes:
+        theirs = to_dict(from_dict(saved["config"]))  # with the keys that came since
+        mine = {**to_dict(config), "out": theirs["out"]}  # a folder may have moved
+        if theirs != mine or saved["episodes"] != episodes:
             raise ConfigError(f"{folder} has a study of other settings; give another out=")
     else:
         make_env, sizes = environments(config)
         trainer = Trainer(config, make_env=make_env, sizes=sizes)
+        whole, began = trainer.learner.updates == 0, time.process_time()
         with _quiet(folder):
             trainer.run()
+        used = time.process_time() - began
         agent = Agent(trainer.learner.average, config, {})
         saved = {
             "config": to_dict(config),
@@ -78,9 +83,11 @@ def train_and_score(run: Run, episodes: int) -> Result:
             "scores": score(agent, make_env, episodes),
             "steps": trainer.steps,
             "git": git_sha(),
+            "cpu_seconds": round(used, 3) if whole else None,
         }
         checkpoint.write_text(file, json.dumps(saved, indent=1))
-    return Result(run, saved["scores"], curves(folder), saved["steps"], saved["git"])
+    facts = saved["scores"], curves(folder), saved["steps"], saved["git"]
+    return Result(run, *facts, saved.get("cpu_seconds"))
 
 
 @contextlib.contextmanager

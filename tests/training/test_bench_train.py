@@ -34,6 +34,23 @@ def test_searches_of_an_update_are_rows_times_positions(step):
     assert full.targets.reanalyse_positions == 3 and full.targets.reanalyse_share == 1.0
 
 
+def test_of_every_fourth_batch_that_is_searched_the_rest_cost_no_search():
+    levers = bench_train.levers(PRESETS["debug"])
+    half, fourth = (
+        bench_train.Step(levers[f"the root position, half of {name}"])
+        for name in ("it", "every 4th")
+    )
+    assert (half.batches(), fourth.batches()) == (1, 4)
+    assert fourth.per_update()["re-analysis"] == half.per_update()["re-analysis"] / 4
+    encoding = bench_train.flop(lambda: half._reanalyse(1) and 1)  # searched as well
+    searched, mixed = bench_train.flop(half.batches), bench_train.flop(fourth.batches)
+    unsearched = bench_train.flop(lambda: fourth._reanalyse(1) and 1)
+    assert encoding == searched > unsearched > 0
+    assert mixed == (searched + 3 * unsearched) / 4
+    half.env.close()
+    fourth.env.close()
+
+
 def test_flop_of_a_matrix_product_are_twice_its_three_sizes():
     a, b = torch.randn(3, 5), torch.randn(5, 7)
     assert bench_train.flop(lambda: len(a @ b)) == 2 * 3 * 5 * 7 / 3

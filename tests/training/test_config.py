@@ -59,6 +59,7 @@ def test_off_is_a_word_where_a_word_is_wanted_and_false_where_a_truth_is():
         ("model.head_norm=group", "'group'; there are batch, layer"),
         ("model.support=log", "'log'; there are h, linear"),
         ("targets.reanalyse_positions=9", "reanalyse_positions=9 is not in 1..3"),
+        ("targets.reanalyse_every=0", "reanalyse_every=0 is less than 1"),
         ("targets.imagined_share=0.5", "imagined_share=0.5 needs targets.lookahead=1 or more"),
         ("optim.batch=1", "batch=1 gives no sample to each"),
         ("tasks=[]", "no sample to each of tasks=\\(\\)"),

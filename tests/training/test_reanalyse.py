@@ -1,5 +1,7 @@
 """From replay windows to training targets, on batches written by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,8 @@ def windows(final, terminal, stored_at=None, newest=None):
         weight=np.ones(rows, np.float32),
         stored_action=rng.uniform(-1, 1, (rows, W + 1, A)).astype(np.float32),
         stored_at=at,
+        stored_value=rng.uniform(5, 6, (rows, W + 1)).astype(np.float32),
+        valued_at=np.full((rows, W + 1), -1),
         demo=np.zeros(rows, bool),
         flipped=np.zeros(rows, bool),
         own=np.ones(rows, bool),
@@ -177,6 +181,64 @@ def test_search_results_land_at_the_row_and_position_they_were_made_for(
                 assert float(out.value[b, k]) == pytest.approx(10.0 * float(seen[0]), rel=1e-5)
             else:
                 assert out.value[b, k] == td.value[b, k]
+
+
+@pytest.mark.parametrize("positions", [1, U + 1])
+def test_stored_values_count_where_nothing_was_searched_while_they_are_not_stale(
+    model, monkeypatch, positions
+):
+    monkeypatch.setattr(module, "plan", fake_plan)
+    batch = windows([W, W, W, 1], [False, False, False, True], newest=[999, 999, 0, 999])
+    batch.stored_at[0, 0] = 7  # the row with the youngest result is the one not searched
+    batch.valued_at[:] = [[50, 49, -1, -1, -1, -1]] + [[50] * (W + 1)] * 3
+    config = targets(reanalyse_share=0.75, reanalyse_positions=positions, search_value_after=0,
+                     search_value_newest=10, policy_staleness=100)  # fmt: skip
+    out, fresh = reanalyse(model, batch, config, PLANNER, 150)
+    td, _ = reanalyse(model, batch, targets(), PLANNER, 150)
+    assert fresh.rows.tolist() == [1, 2, 3]
+    stored = torch.from_numpy(batch.stored_value)
+    assert out.value[0, 0] == stored[0, 0]  # 100 updates old
+    assert torch.equal(out.value[0, 1:], td.value[0, 1:])  # 101 updates old, and never made
+    assert torch.allclose(out.value[1, :positions], 10.0 * torch.from_numpy(
+        batch.observation[1, :positions, 0]))  # fmt: skip
+    assert torch.equal(out.value[1, positions:], stored[1, positions : U + 1])
+    assert torch.equal(out.value[2], td.value[2])  # among the newest
+    assert out.value[3, 1] == 0.0  # a final frame has no action to search
+
+
+def test_without_staleness_no_stored_value_counts(model):
+    batch = windows([W], [False], newest=[999])
+    batch.valued_at[:] = 9
+    config = targets(reanalyse_every=2, search_value_after=0, search_value_newest=0)
+    for staleness, counts in ((0, False), (2, True)):
+        own = dataclasses.replace(config, policy_staleness=staleness)
+        out, _ = reanalyse(model, batch, own, PLANNER, 11)
+        stored = torch.from_numpy(batch.stored_value[:, : U + 1])
+        assert bool((out.value == stored).all()) == counts
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_so_many_batches_one_is_searched_by_the_number_of_the_update(
+    model, monkeypatch, every
+):
+    monkeypatch.setattr(module, "plan", fake_plan)
+    batch = windows([W] * 4, [False] * 4, newest=[999] * 4)
+    batch.stored_at[2, :2] = 5
+    config = targets(reanalyse_every=every, search_value_after=0, search_value_newest=10)
+    for updates in range(6, 13):
+        out, fresh = reanalyse(model, batch, config, PLANNER, updates)
+        if updates % every == 0:
+            assert fresh.rows.tolist() == [0, 1, 2, 3]
+            assert torch.equal(out.policy[:, 0], torch.from_numpy(batch.observation[:, 0, :A]))
+            continue
+        assert (len(fresh.rows), fresh.facts["searches"]) == (0, 0.0)
+        td, _ = reanalyse(model, batch, targets(), PLANNER, updates)
+        assert torch.equal(out.value, td.value)
+        kept = torch.from_numpy(batch.stored_at[:, : U + 1] == 5)
+        assert torch.equal(out.policy_mask > 0, kept)
+        assert torch.equal(
+            out.policy[kept], torch.from_numpy(batch.stored_action)[:, : U + 1][kept]
+        )
 
 
 def test_final_frames_keep_their_td_target_when_search_values_are_used(model, monkeypatch):

@@ -44,12 +44,45 @@ def test_tasks_that_a_suite_does_not_have_are_refused(words, match):
 
 
 def test_dropping_tails_leaves_out_the_last_block_of_an_episode_and_nothing_else():
+    buffer = dropped_after_25_steps()
+    assert np.flatnonzero(buffer.priority[0]).tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends early"])
+def test_the_next_episode_brings_no_dropped_frame_back(ends):
+    buffer = dropped_after_25_steps()
+    play(buffer, 2 if ends else 6)
+    if ends:
+        buffer.finish(np.array([0]), np.zeros((1, 1), np.float32), np.array([True]))
+    added = [26, 27] if ends else [26, 27, 28]  # 25 is the final frame, the window 3
+    assert np.flatnonzero(buffer.priority[0]).tolist() == [*range(20), *added]
+
+
+def test_a_loaded_replay_remembers_what_was_dropped():
+    other = TaskBuffer(rows=1, capacity=100, observation=1, action=1, window=3)
+    other.load(dropped_after_25_steps().state())
+    play(other, 6)
+    assert np.flatnonzero(other.priority[0]).tolist() == [*range(20), 26, 27, 28]
+
+
+def test_what_overwrites_a_dropped_frame_can_be_sampled():
+    buffer = dropped_after_25_steps()
+    play(buffer, buffer.columns + 3)
+    assert not buffer.dropped.any()
+    assert np.count_nonzero(buffer.priority) == buffer.columns - 3
+
+
+def dropped_after_25_steps():
     buffer = TaskBuffer(rows=1, capacity=100, observation=1, action=1, window=3)
-    for step in range(25):
-        buffer.add(np.full((1, 1), step, np.float32), np.zeros((1, 1), np.float32), np.zeros(1))
+    play(buffer, 25)
     buffer.finish(np.array([0]), np.zeros((1, 1), np.float32), np.array([False]))
     buffer.drop_tail(np.array([0]), np.array([25]), 10)
-    assert np.flatnonzero(buffer.priority[0]).tolist() == list(range(20))
+    return buffer
+
+
+def play(buffer, steps):
+    for step in range(steps):
+        buffer.add(np.full((1, 1), step, np.float32), np.zeros((1, 1), np.float32), np.zeros(1))
 
 
 def test_the_average_can_begin_elsewhere_as_the_release_s_workers_do():

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from training.config import ReplayConfig
 from training.replay import Replay, TaskBuffer
@@ -174,7 +175,7 @@ def test_roots_are_drawn_in_proportion_to_their_priority():
     ready = np.argwhere(buffer.priority > 0.0)
     rng = np.random.default_rng(0)
     wanted = rng.exponential(size=len(ready))
-    buffer.priority[tuple(ready.T)] = wanted
+    buffer.priorities.set(*ready.T, wanted)
     row, column, weight = buffer.sample(200_000, UNIFORM, rng)
     seen = np.array([np.count_nonzero((row == r) & (column == c)) for r, c in ready])
     assert np.allclose(seen / seen.sum(), wanted / wanted.sum(), atol=2e-4)
@@ -200,7 +201,7 @@ def test_importance_weights_undo_the_preference_for_recent_frames(steps):
     buffer = replay.buffers[0]
     rng = np.random.default_rng(2)
     ready = np.argwhere(buffer.priority > 0.0)
-    buffer.priority[tuple(ready.T)] = rng.uniform(0.5, 2.0, len(ready))
+    buffer.priorities.set(*ready.T, rng.uniform(0.5, 2.0, len(ready)))
     age = buffer._age(ready[:, 0], ready[:, 1])
     total, mass = np.zeros(2), np.zeros(2)
     for _ in range(300):
@@ -238,7 +239,7 @@ def test_search_results_come_back_with_the_frame_they_were_made_for():
     batch = replay.sample(32, rng)
     rows = np.arange(0, 32, 2)
     made = 3.0 * batch.observation[rows, :2, :1]  # three times the identity of the frame
-    replay.store_search(batch, rows, made, update=17)
+    replay.store_search(batch, rows, made, 5.0 * made[..., 0], update=17)
     assert writer.episode  # the data is identifiable
     seen = 0
     for _ in range(20):
@@ -246,16 +247,19 @@ def test_search_results_come_back_with_the_frame_they_were_made_for():
         has = (again.stored_at == 17) & again.alive
         seen += int(has.sum())
         assert np.all(again.stored_action[has] == 3.0 * again.observation[has][:, :1])
+        assert np.all(again.stored_value[has] == 15.0 * again.observation[has][:, 0])
+        assert np.array_equal(again.valued_at, again.stored_at)
     assert seen > 50
 
 
 def test_an_overwritten_frame_forgets_its_search_result():
     replay, writer = written(60, end=0.0)
     batch = replay.sample(32, np.random.default_rng(0))
-    replay.store_search(batch, np.arange(32), batch.action[:, :1], update=3)
+    replay.store_search(batch, np.arange(32), batch.action[:, :1], batch.reward[:, :1], update=3)
     for _ in range(replay.buffers[0].columns):
         writer.step()
     assert all((buffer.stored_at == -1).all() for buffer in replay.buffers)
+    assert all((buffer.valued_at == -1).all() for buffer in replay.buffers)
 
 
 @pytest.mark.parametrize("steps", [20, 300], ids=["young", "wrapped"])
@@ -263,7 +267,7 @@ def test_a_loaded_replay_continues_as_the_saved_one(tmp_path, steps):
     replay, writer = written(steps)
     batch = replay.sample(16, np.random.default_rng(0))
     replay.update_priorities(batch, np.linspace(0.1, 9.0, 16))
-    replay.store_search(batch, np.arange(16), batch.action[:, :1], update=5)
+    replay.store_search(batch, np.arange(16), batch.action[:, :1], batch.reward[:, :1], update=5)
     replay.save(tmp_path / "replay.safetensors")
     other = Replay(2, 3, 2, 1, WINDOW, UNIFORM)
     other.load(tmp_path / "replay.safetensors")
@@ -277,8 +281,35 @@ def test_a_loaded_replay_continues_as_the_saved_one(tmp_path, steps):
     one = replay.sample(64, np.random.default_rng(3))
     two = other.sample(64, np.random.default_rng(3))
     for name in ("observation", "action", "reward", "alive", "final", "terminal", "weight",
-                 "stored_action", "stored_at", "newest"):  # fmt: skip
+                 "stored_action", "stored_at", "stored_value", "valued_at", "newest"):  # fmt: skip
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
+    assert (two.valued_at >= 0).any()
+
+
+def test_a_replay_saved_before_there_were_stored_values_and_drops_has_none(tmp_path):
+    replay, _ = written(60)
+    batch = replay.sample(16, np.random.default_rng(0))
+    replay.store_search(batch, np.arange(16), batch.action[:, :1], batch.reward[:, :1], update=5)
+    replay.save(tmp_path / "replay.safetensors")
+    arrays = load_file(tmp_path / "replay.safetensors")
+    new = ("/stored_value", "/valued_at", "/dropped")
+    older = {k: v for k, v in arrays.items() if not k.endswith(new)}
+    assert len(older) == len(arrays) - 6
+    save_file(older, tmp_path / "older.safetensors")
+    other = Replay(2, 3, 2, 1, WINDOW, UNIFORM)
+    other.load(tmp_path / "older.safetensors")
+    for buffer, source in zip(other.buffers, replay.buffers, strict=True):
+        assert np.array_equal(buffer.stored_at, source.stored_at)
+        assert (buffer.valued_at == -1).all() and not buffer.dropped.any()
+
+
+def test_a_saved_replay_that_lacks_anything_else_is_refused(tmp_path):
+    replay, _ = written(60)
+    replay.save(tmp_path / "replay.safetensors")
+    arrays = load_file(tmp_path / "replay.safetensors")
+    save_file({k: v for k, v in arrays.items() if k != "1/last"}, tmp_path / "cut.safetensors")
+    with pytest.raises(KeyError, match="last"):
+        Replay(2, 3, 2, 1, WINDOW, UNIFORM).load(tmp_path / "cut.safetensors")
 
 
 def test_a_saved_replay_of_another_shape_is_refused_with_both_shapes(tmp_path):

@@ -63,6 +63,36 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
 
 
+@pytest.mark.parametrize("interrupted_after", [1, 2])
+def test_a_resumed_run_searches_the_same_batches_and_uses_the_same_stored_values(
+    toy, tmp_path, pull_the_plug, interrupted_after
+):
+    """Every third batch, in segments of four updates; stored values count from the first on."""
+
+    def config(out):
+        base = toy.tiny(out)
+        targets = dataclasses.replace(
+            base.targets, reanalyse_every=3, reanalyse_share=0.5, policy_staleness=6,
+            search_value_after=1, search_value_newest=0,
+        )  # fmt: skip
+        return dataclasses.replace(base, targets=targets)
+
+    straight = trainer(toy, config(tmp_path / "straight"))
+    straight.run()
+    made = np.concatenate([buffer.valued_at.ravel() for buffer in straight.replay.buffers])
+    assert set(np.unique(made)) > {-1} and all((made[made >= 0] - 1) % 3 == 0)
+
+    broken = trainer(toy, config(tmp_path / "broken"))
+    pull_the_plug(broken, 4 * interrupted_after + 2)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = trainer(toy, config(tmp_path / "broken"))
+    resumed.run()
+    assert same(weights(straight), weights(resumed))
+    for one, two in zip(straight.replay.buffers, resumed.replay.buffers, strict=True):
+        assert all(np.array_equal(one.state()[k], two.state()[k]) for k in one.state())
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(toy, tmp_path):
     runs = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
