@@ -1,5 +1,7 @@
 """Building blocks against plain torch modules and closed forms."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,15 @@ def test_picked_heads_are_those_heads_in_that_order(norm):
     heads, x = perturbed(norm).eval(), torch.randn(4, 2, 5)
     pick = torch.tensor([2, 0])
     assert torch.allclose(heads(x, pick), heads(x)[..., pick, :], atol=1e-6)
+
+
+def test_while_batch_norm_learns_heads_that_were_not_picked_learn_their_statistics_too():
+    torch.manual_seed(0)
+    heads, x = perturbed("batch").train(), torch.randn(16, 5)
+    plain, pick = copy.deepcopy(heads), torch.tensor([2, 0])
+    torch.testing.assert_close(heads(x, pick), plain(x)[:, pick])
+    for ours, theirs in zip(heads.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_heads_start_like_torchs_linear_layers():
