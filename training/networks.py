@@ -129,7 +129,16 @@ class Heads(nn.Module):
             nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, pick: Tensor | None = None) -> Tensor:
-        """Map [..., inputs] to [..., H, outputs]; `pick` [h] returns only those heads."""
+        """Map [..., inputs] to [..., H, outputs]; `pick` [h] returns only those heads.
+
+        While batch norm learns, [B, P, inputs] is P batches, one after another: every position of
+        an unroll is normalised by itself (as released).
+        """
+        if self.batch_norm and self.training and x.dim() == 3:
+            return torch.stack([self._answer(part, pick) for part in x.unbind(1)], 1)
+        return self._answer(x, pick)
+
+    def _answer(self, x: Tensor, pick: Tensor | None) -> Tensor:
         # while batch norm learns, the heads that were not picked learn their statistics too
         early = None if self.batch_norm and self.training else pick
         y = x.reshape(1, -1, x.shape[-1])
