@@ -59,7 +59,8 @@ class ModelView:
         if self.config.value_reduce == "min2_each":
             pick = pick_heads(self.model, self.config.value_reduce, self.generator)
         value = self.model.value(features, pick, self.config.value_reduce)
-        reward = self.model.reward(state, e, action).clamp_min(self.model.config.value_floor)
+        # no floor: the release clips values only, and path consistency teaches V such rewards too
+        reward = self.model.reward(state, e, action)
         return following, reward, value, features
 
     def propose(self, features: Tensor, row: Tensor) -> Tensor:

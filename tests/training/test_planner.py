@@ -215,3 +215,17 @@ def test_a_simulation_of_hb_medium_costs_less_than_20_mflop():
     cost = counter.get_total_flops() / rows / config.search.simulations / 1e6
     assert cost < 20.0
     assert cost == pytest.approx(4.34 + 5.50 + 4.92 + 2.47 + 1.22 * 28 / 32, abs=0.05)
+
+
+def test_the_search_takes_rewards_as_decoded_below_the_floor_of_values_too():
+    net = model(value_floor=0.0, value_slope=5.0)
+    net.reward_head.last.bias -= 0.2 * torch.arange(MODEL.bins)
+    config = settings(SearchConfig(simulations=4, discount=0.5), narrow=4)
+    observation, task = torch.randn(6, 7), torch.arange(6) % 2
+    result = plan(net, observation, task, config, torch.Generator().manual_seed(0))
+    e = net.embed(task).unsqueeze(1).expand(-1, 4, -1)
+    state = net.encode(observation, net.embed(task)).unsqueeze(1).expand(-1, 4, -1)
+    reward = net.reward(state, e, result.actions)
+    assert float(reward.max()) < -1.0
+    # values are floored at 0, so that Q = r + discount V = r
+    torch.testing.assert_close(result.q, reward, rtol=1e-4, atol=1e-4)
