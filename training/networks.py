@@ -89,8 +89,18 @@ class _EnsembleNorm(nn.Module):
             bias = self.bias if pick is None else self.bias[pick]
             return torch.addcmul(bias, nn.functional.layer_norm(x, x.shape[-1:]), weight)
         heads, rows, features = x.shape
-        flat = self.batch(x.transpose(0, 1).reshape(rows, heads * features))
+        flat = x.transpose(0, 1).reshape(rows, heads * features)
+        flat = self.batch(flat) if pick is None else self._as_learnt(flat, pick, features)
         return flat.view(rows, heads, features).transpose(0, 1)
+
+    def _as_learnt(self, flat: Tensor, pick: Tensor, features: int) -> Tensor:
+        """Normalise [M, h * features] by the running statistics of the picked heads [h]."""
+        batch = self.batch
+        assert batch is not None and batch.running_mean is not None
+        assert batch.running_var is not None
+        every = batch.running_mean, batch.running_var, batch.weight, batch.bias
+        mean, var, weight, bias = (own.view(-1, features)[pick].flatten() for own in every)
+        return nn.functional.batch_norm(flat, mean, var, weight, bias, eps=batch.eps)
 
 
 class Heads(nn.Module):
@@ -108,7 +118,7 @@ class Heads(nn.Module):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"unknown head norm {norm!r}; there are {NORMS}")
-        self.can_pick = norm != "batch"  # batch norm holds the statistics of all heads at once
+        self.batch_norm = norm == "batch"
         sizes = (inputs, *hidden)
         pairs = list(pairwise(sizes))
         self.layers = nn.ModuleList(_EnsembleLinear(heads, i, o) for i, o in pairs)
@@ -119,14 +129,24 @@ class Heads(nn.Module):
             nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, pick: Tensor | None = None) -> Tensor:
-        """Map [..., inputs] to [..., H, outputs]; `pick` [h] returns only those heads."""
-        early = pick if self.can_pick else None
+        """Map [..., inputs] to [..., H, outputs]; `pick` [h] returns only those heads.
+
+        While batch norm learns, [B, P, inputs] is P batches, one after another: every position of
+        an unroll is normalised by itself (as released).
+        """
+        if self.batch_norm and self.training and x.dim() == 3:
+            return torch.stack([self._answer(part, pick) for part in x.unbind(1)], 1)
+        return self._answer(x, pick)
+
+    def _answer(self, x: Tensor, pick: Tensor | None) -> Tensor:
+        # while batch norm learns, the heads that were not picked learn their statistics too
+        early = None if self.batch_norm and self.training else pick
         y = x.reshape(1, -1, x.shape[-1])
         for layer, norm in zip(self.layers, self.norms, strict=True):
             y = torch.relu(norm(layer(y, early), early))
         y = self.last(y, early).transpose(0, 1)
         y = y.reshape(*x.shape[:-1], *y.shape[1:])
-        return y if pick is None or self.can_pick else y[..., pick, :]
+        return y if early is pick else y[..., pick, :]
 
 
 class RunningNorm(nn.Module):

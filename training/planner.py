@@ -49,7 +49,9 @@ class ModelView:
         self.generator = generator
         self.e = model.embed(task)  # [R, E]
 
-    def step(self, state: Tensor, action: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(
+        self, state: Tensor, action: Tensor, row: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         e = self.e[row]
         following = self.model.next(state, e, action)
         features = self.model.features(following, e)
@@ -57,11 +59,11 @@ class ModelView:
         if self.config.value_reduce == "min2_each":
             pick = pick_heads(self.model, self.config.value_reduce, self.generator)
         value = self.model.value(features, pick, self.config.value_reduce)
-        reward = self.model.reward(state, e, action).clamp_min(self.model.config.value_floor)
-        return following, reward, value
+        # no floor: the release clips values only, and path consistency teaches V such rewards too
+        reward = self.model.reward(state, e, action)
+        return following, reward, value, features
 
-    def propose(self, state: Tensor, row: Tensor) -> Tensor:
-        features = self.model.features(state, self.e[row])
+    def propose(self, features: Tensor, row: Tensor) -> Tensor:
         policy = self.model.policy(features, self.task[row])
         wide = self.config.search.leaf_actions // 2
         narrow = self.config.search.leaf_actions - wide
@@ -84,7 +86,7 @@ def climb(view: ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -
     for _ in range(proposals.gradient):
         with torch.enable_grad():
             u = u.detach().requires_grad_(True)
-            _, reward, value = view.step(state.detach(), torch.tanh(u), row)
+            _, reward, value, _ = view.step(state.detach(), torch.tanh(u), row)
             (slope,) = torch.autograd.grad((reward + config.search.discount * value).sum(), u)
         size = slope.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(proposals.gradient_floor)
         u = (u.detach() + proposals.gradient_step * slope / size).clamp(-2.5, 2.5)
@@ -101,10 +103,11 @@ def foresee(view: ModelView, state: Tensor, steps: int) -> Tensor:
     row = torch.arange(state.shape[0], device=state.device)
     total = value = torch.zeros_like(state[:, 0])
     weight, model = 1.0, view.model
+    features = model.features(state, view.e)
     for _ in range(steps):
-        policy = model.policy(model.features(state, view.e), view.task)
-        action = sample(policy, 1, 1.0, view.generator).squeeze(-2)
-        state, reward, value = view.step(state, action * model.action_mask[view.task], row)
+        action = sample(model.policy(features, view.task), 1, 1.0, view.generator).squeeze(-2)
+        action = action * model.action_mask[view.task]
+        state, reward, value, features = view.step(state, action, row)
         total = total + weight * reward
         weight *= view.config.search.discount
     return total + weight * value

@@ -1,5 +1,7 @@
 """Building blocks against plain torch modules and closed forms."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,37 @@ def test_picked_heads_are_those_heads_in_that_order(norm):
     heads, x = perturbed(norm).eval(), torch.randn(4, 2, 5)
     pick = torch.tensor([2, 0])
     assert torch.allclose(heads(x, pick), heads(x)[..., pick, :], atol=1e-6)
+
+
+def test_while_batch_norm_learns_heads_that_were_not_picked_learn_their_statistics_too():
+    torch.manual_seed(0)
+    heads, x = perturbed("batch").train(), torch.randn(16, 5)
+    plain, pick = copy.deepcopy(heads), torch.tensor([2, 0])
+    torch.testing.assert_close(heads(x, pick), plain(x)[:, pick])
+    for ours, theirs in zip(heads.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_while_batch_norm_learns_every_position_of_an_unroll_is_a_batch_of_its_own():
+    heads, x = perturbed("batch").train(), torch.randn(16, 4, 5) * torch.arange(1.0, 5.0)[:, None]
+    plain = [copied(heads, index).train() for index in range(3)]
+    steps = [torch.stack([net(x[:, k]) for net in plain], 1) for k in range(4)]  # in order
+    torch.testing.assert_close(heads(x), torch.stack(steps, 1), rtol=1e-5, atol=1e-5)
+    for index, net in enumerate(plain):
+        norms = [layer for layer in net if isinstance(layer, nn.BatchNorm1d)]
+        for norm, theirs in zip(heads.norms, norms, strict=True):
+            span = slice(index * theirs.num_features, (index + 1) * theirs.num_features)
+            torch.testing.assert_close(norm.batch.running_mean[span], theirs.running_mean)
+            torch.testing.assert_close(norm.batch.running_var[span], theirs.running_var)
+            assert norm.batch.num_batches_tracked == theirs.num_batches_tracked == 4
+
+
+def test_layer_norm_takes_all_positions_of_an_unroll_in_one_pass(monkeypatch):
+    heads, passes = perturbed("layer").train(), []
+    answer = heads._answer
+    monkeypatch.setattr(heads, "_answer", lambda *a: passes.append(a) or answer(*a))
+    assert heads(torch.randn(16, 4, 5)).shape == (16, 4, 3, 4)
+    assert len(passes) == 1
 
 
 def test_heads_start_like_torchs_linear_layers():

@@ -5,9 +5,10 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import ModelConfig, ProposalConfig
-from training.mcts import SearchConfig
+from training.mcts import Root, SearchConfig, search
 from training.planner import (
     ModelView,
     PlannerConfig,
@@ -18,6 +19,7 @@ from training.planner import (
     root_candidates,
 )
 from training.policy_head import Gaussian, squash
+from training.presets import PRESETS
 from training.world_model import WorldModel
 
 MODEL = ModelConfig(
@@ -31,12 +33,14 @@ MODEL = ModelConfig(
     head_norm="layer",
     value_floor=-1e9,
 )
+FEATURES = MODEL.latent + MODEL.task_embedding
 PUBLISHED = SearchConfig()
 
 
-def model():
+def model(**changes):
     torch.manual_seed(1)
-    net = WorldModel(MODEL, 7, [4, 2]).eval().requires_grad_(False)
+    config = dataclasses.replace(MODEL, **changes)
+    net = WorldModel(config, 7, [4, 2]).eval().requires_grad_(False)
     for head in (net.policy_head, net.reward_head):
         torch.nn.init.normal_(head.last.weight, std=0.3)
     return net
@@ -71,7 +75,7 @@ def test_masked_actuators_are_exactly_zero_in_every_candidate_and_every_leaf():
     policy = Gaussian(torch.full((5, 4), 0.2), torch.zeros(5, 4))
     short = torch.arange(5) % 2 == 1  # two of four actuators
     root = root_candidates(view, torch.randn(5, 16), policy, config)
-    leaf = view.propose(torch.randn(5, 16), torch.arange(5))
+    leaf = view.propose(torch.randn(5, FEATURES), torch.arange(5))
     for actions in (root, leaf):
         assert torch.all(actions[short][..., 2:] == 0.0)
         assert torch.all(actions[~short] != 0.0)
@@ -81,7 +85,7 @@ def test_masked_actuators_are_exactly_zero_in_every_candidate_and_every_leaf():
 def test_every_leaf_gets_distinct_children_half_of_them_wide(leaves):
     net = model()
     config = settings(SearchConfig(leaf_actions=leaves), narrow=4)
-    children = view_of(net, config).propose(torch.randn(5, 16), torch.arange(5))
+    children = view_of(net, config).propose(torch.randn(5, FEATURES), torch.arange(5))
     assert children.shape == (5, leaves, 4)
     for i in range(leaves):
         for j in range(i):
@@ -89,7 +93,7 @@ def test_every_leaf_gets_distinct_children_half_of_them_wide(leaves):
 
 
 def q_value(view, state, u, discount):
-    _, reward, value = view.step(state, torch.tanh(u), torch.arange(len(u)))
+    _, reward, value, _ = view.step(state, torch.tanh(u), torch.arange(len(u)))
     return reward + discount * value
 
 
@@ -165,7 +169,7 @@ def test_what_is_foreseen_is_the_discounted_reward_of_the_policys_own_actions_an
     for number in range(3):
         policy = net.policy(net.features(now, view.e), view.task)
         action = squash(policy.mean) * net.action_mask[view.task]
-        now, reward, value = view.step(now, action, torch.arange(5))
+        now, reward, value, _ = view.step(now, action, torch.arange(5))
         wanted += 0.99**number * reward
     wanted += 0.99**3 * value
     torch.testing.assert_close(foresee(view, state, 3), wanted, rtol=1e-4, atol=1e-4)
@@ -198,3 +202,68 @@ def test_without_a_pair_all_heads_count(reduce):
     wanted = heads.amin() if reduce == "min" else heads.mean()
     assert values.item() == pytest.approx(wanted.item(), abs=1e-4)
     assert pick_heads(model(), reduce, None) is None
+
+
+class LongWay(ModelView):
+    """The same answers the long way: every head's value, and the trunk once more to propose."""
+
+    def step(self, state, action, row):
+        following, reward, _, _ = super().step(state, action, row)
+        features = self.model.features(following, self.e[row])
+        heads = self.model.value_support.decode(self.model.value_logits(features))
+        return following, reward, heads[..., self.pick].amin(-1), following
+
+    def propose(self, features, row):
+        return super().propose(self.model.features(features, self.e[row]), row)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_on_3000_roots_the_search_answers_as_one_that_computes_every_head_and_all_features_anew(
+    norm,
+):
+    net, config = model(head_norm=norm), settings(narrow=16)
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_()
+        if name.endswith("running_var"):
+            buffer.uniform_(0.3, 2.0)
+    task, pick = torch.arange(3000) % 2, torch.tensor([3, 1])
+    root = Root(torch.randn(3000, 16), torch.randn(3000), torch.rand(3000, 16, 4) * 2.0 - 1.0)
+    ours, plain = (
+        search(root, kind(net, task, pick, config, torch.Generator().manual_seed(0)), config.search)
+        for kind in (ModelView, LongWay)
+    )
+    assert torch.equal(ours.best, plain.best)
+    assert torch.equal(ours.action, plain.action)
+    torch.testing.assert_close(ours.q, plain.q, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.value, plain.value, rtol=1e-5, atol=1e-5)
+
+
+def test_a_simulation_of_hb_medium_costs_less_than_20_mflop():
+    preset, rows = PRESETS["hb_medium"], 2
+    net = WorldModel(preset.model, 51, [19] * 9).to("meta").eval().requires_grad_(False)
+    config = PlannerConfig.of(preset.search, preset.proposals, preset.targets)
+    pick = torch.zeros(2, dtype=torch.long, device="meta")
+    view = ModelView(net, torch.zeros(rows, dtype=torch.long, device="meta"), pick, config, None)
+    state, actions = torch.zeros(rows, 512), torch.zeros(rows, config.proposals.count, 19)
+    root = Root(state.to("meta"), state[:, 0].to("meta"), actions.to("meta"))
+    with FlopCounterMode(display=False) as counter:
+        search(root, view, config.search)
+    # dynamics 4.34, reward 5.50, trunk 4.92, two value heads 2.47, policy head 1.22 on 28 of 32
+    cost = counter.get_total_flops() / rows / config.search.simulations / 1e6
+    assert cost < 20.0
+    assert cost == pytest.approx(4.34 + 5.50 + 4.92 + 2.47 + 1.22 * 28 / 32, abs=0.05)
+
+
+def test_the_search_takes_rewards_as_decoded_below_the_floor_of_values_too():
+    net = model(value_floor=0.0, value_slope=5.0)
+    net.reward_head.last.bias -= 0.2 * torch.arange(MODEL.bins)
+    config = settings(SearchConfig(simulations=4, discount=0.5), narrow=4)
+    observation, task = torch.randn(6, 7), torch.arange(6) % 2
+    result = plan(net, observation, task, config, torch.Generator().manual_seed(0))
+    e = net.embed(task).unsqueeze(1).expand(-1, 4, -1)
+    state = net.encode(observation, net.embed(task)).unsqueeze(1).expand(-1, 4, -1)
+    reward = net.reward(state, e, result.actions)
+    assert float(reward.max()) < -1.0
+    # values are floored at 0, so that Q = r + discount V = r
+    torch.testing.assert_close(result.q, reward, rtol=1e-4, atol=1e-4)

@@ -172,10 +172,10 @@ class TrueModel:
 
     def step(self, state, action, row):
         following, reward = self.toy.dynamics(state, action, self.goal[row])
-        return following, reward, self.value(following, row)
+        return following, reward, self.value(following, row), following
 
-    def propose(self, state, row):
-        return sample(self.prior(state), 2, 1.0, self.generator)
+    def propose(self, features, row):
+        return sample(self.prior(features), 2, 1.0, self.generator)
 
 
 def play(toy, candidates, simulations, rows=300):

@@ -87,6 +87,38 @@ def test_the_gradient_through_each_latent_is_halved_and_compounds(small, step):
     assert float(ours.abs().max()) > 0.0
 
 
+def test_with_batch_norm_an_unroll_step_knows_nothing_of_the_steps_after_it(small):
+    first = only(small.batch(), 1)
+    action = torch.cat([first.action[:, :1], -first.action[:, 1:]], 1)
+    later = dataclasses.replace(first, action=action)  # other latents from step 2 on
+    ours, theirs = (
+        unrolled_losses(small.model("batch").train(), batch, LossConfig(entropy_mode="off"), 0.9)[0]
+        for batch in (first, later)
+    )
+    for name in ("value", "policy"):
+        assert float(ours[name].detach().abs().min()) > 0.0
+        torch.testing.assert_close(ours[name], theirs[name])
+
+
+def test_batch_norm_counts_a_batch_for_every_unroll_step_and_learns_from_them_in_order(small):
+    model, batch = small.model("batch").train(), small.batch()
+    with torch.no_grad():
+        unrolled_losses(model, batch, LossConfig(), 0.9)
+        e, state = model.embed(batch.task), None
+        layer, norm = model.value_head.layers[0], model.value_head.norms[0].batch
+        mean, var = torch.zeros(norm.num_features), torch.ones(norm.num_features)
+        for k in range(small.unroll + 1):
+            state = (model.encode(batch.observation[:, 0], e) if k == 0 else
+                     model.next(state, e, batch.action[:, k - 1]))  # fmt: skip
+            inner = (model.features(state, e) @ layer.weight + layer.bias).transpose(0, 1)
+            mean = 0.9 * mean + 0.1 * inner.flatten(1).mean(0)  # momentum 0.1, torch's default
+            var = 0.9 * var + 0.1 * inner.flatten(1).var(0)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, var, rtol=1e-4, atol=1e-5)
+    for head, steps in ((model.value_head, 4), (model.policy_head, 4), (model.reward_head, 3)):
+        assert {int(norm.batch.num_batches_tracked) for norm in head.norms} == {steps}
+
+
 def gradients(small, term, **changes):
     """Return {module name: largest gradient} of one loss term."""
     model, batch = small.model(**changes).eval(), small.batch()

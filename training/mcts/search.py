@@ -43,12 +43,17 @@ class Root:
 class Model(Protocol):
     """The learned model as the search sees it; M rows, `row` says which root a row belongs to."""
 
-    def step(self, state: Tensor, action: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map state [M, S], action [M, A] to next state [M, S], reward [M], value [M]."""
+    def step(
+        self, state: Tensor, action: Tensor, row: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map state [M, S], action [M, A] to next state [M, S], reward [M], value [M], features.
+
+        The features [M, F] are what the value was read from; the search hands them to `propose`.
+        """
         ...
 
-    def propose(self, state: Tensor, row: Tensor) -> Tensor:
-        """Sample the children of a non-root node: state [M, S] -> actions [M, L, A]."""
+    def propose(self, features: Tensor, row: Tensor) -> Tensor:
+        """Sample the children of a node that `step` gave [M, F]: actions [M, L, A]."""
         ...
 
 
@@ -216,11 +221,11 @@ def search(root: Root, model: Model, config: SearchConfig) -> SearchResult:
             parent, place, action = tree.descend(slot, number)
             row = tree.row.expand_as(parent).reshape(-1)
             origin = tree.state[tree.row, parent].flatten(0, 1)
-            state, reward, value = model.step(origin, action.flatten(0, 1), row)
+            state, reward, value, features = model.step(origin, action.flatten(0, 1), row)
             shape = parent.shape
             node = tree.add(parent, place, state.unflatten(0, shape), reward.view(shape))
             if number + 1 < len(rounds):  # children are looked at only by a later visit
-                proposals = model.propose(state, row)
+                proposals = model.propose(features, row)
                 tree.child_action[tree.row, node] = proposals.unflatten(0, shape)
             tree.backup(node, value.view(shape), number + 1)
         if spec.halve_after:

@@ -26,10 +26,10 @@ class World:
     def step(self, state, action, row):
         following = torch.tanh(state @ self.w["transition"] + action @ self.w["push"])
         along = state @ self.w["reward_state"] + 2.0 * action @ self.w["reward_action"]
-        return following, 1.0 + torch.sin(along), self.value(following)
+        return following, 1.0 + torch.sin(along), self.value(following), following
 
-    def propose(self, state, row):
-        mean = (state @ self.w["proposal"]).unsqueeze(1)
+    def propose(self, features, row):
+        mean = (features @ self.w["proposal"]).unsqueeze(1)
         return torch.tanh(mean + 0.5 * self.w["noise"][row, : self.leaves])
 
 

@@ -25,9 +25,11 @@ class Toy:
         reward = self.scale * (1.0 + torch.sin(3.0 * state[:, 0] + 2.0 * action[:, 0]))
         value = self.scale * (2.0 + following[:, 0] - following[:, 1] ** 2)
         zero = torch.zeros_like(value)
-        return following, reward if self.has_reward else zero, value if self.has_value else zero
+        reward, value = reward if self.has_reward else zero, value if self.has_value else zero
+        return following, reward, value, following.flip(-1)  # features are not the state
 
-    def propose(self, state, row):
+    def propose(self, features, row):
+        state = features.flip(-1)
         angles = torch.arange(1, self.leaf_actions + 1)
         wave = torch.sin(state[:, :1] * 5.0 + angles)  # [M, L]
         return torch.stack([wave, torch.cos(state[:, 1:] * 4.0 + angles)], -1)
@@ -102,8 +104,9 @@ class Reference:
             edge = self.choose(path[-1])
         parent = path[-1]
         one = torch.zeros(1, dtype=torch.long)
-        state, reward, value = self.model.step(parent.state[None], parent.actions[edge][None], one)
-        leaf = Node(state[0], float(reward), 0.0, self.model.propose(state, one)[0])
+        action = parent.actions[edge][None]
+        state, reward, value, features = self.model.step(parent.state[None], action, one)
+        leaf = Node(state[0], float(reward), 0.0, self.model.propose(features, one)[0])
         leaf.visits = 0
         parent.children[edge] = leaf
         ret = float(value)

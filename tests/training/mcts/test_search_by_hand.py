@@ -11,10 +11,10 @@ class Bandit:
     """Rewards by action value; every value and every proposal is zero."""
 
     def step(self, state, action, row):
-        return state, action[:, 0], torch.zeros(len(action))
+        return state, action[:, 0], torch.zeros(len(action)), state
 
-    def propose(self, state, row):
-        return torch.zeros(len(state), 2, 1)
+    def propose(self, features, row):
+        return torch.zeros(len(features), 2, 1)
 
 
 @pytest.mark.parametrize(("simulations", "candidates"), [(8, 8), (32, 16), (16, 8)])
@@ -34,11 +34,12 @@ class Chain:
     """Rewards 1 then 10; values from a table by depth; the state counts the depth."""
 
     def step(self, state, action, row):
-        depth = state[:, 0]
-        return state + 1.0, torch.where(depth == 0, 1.0, 10.0), torch.where(depth == 0, 4.0, 6.0)
+        depth, following = state[:, 0], state + 1.0
+        reward, value = torch.where(depth == 0, 1.0, 10.0), torch.where(depth == 0, 4.0, 6.0)
+        return following, reward, value, following
 
-    def propose(self, state, row):
-        return torch.zeros(len(state), 2, 1)
+    def propose(self, features, row):
+        return torch.zeros(len(features), 2, 1)
 
 
 def test_search_value_on_a_hand_made_tree_is_v0_and_all_returns_averaged():
