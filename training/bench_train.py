@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from training import mcts
 from training.agent import build_model
-from training.cli import ConfigError, to_dict
+from training.cli import ConfigError
 from training.config import TrainConfig
 from training.learner import Learner
 from training.networks import autocast
@@ -30,8 +28,7 @@ from training.replay import Replay
 from training.suites import open_device, open_suite
 
 Part = Callable[[], int]
-Rate = tuple[float, float]  # units per second: of the clock, of CPU time
-PEER = Path(__file__).parents[1] / "tools" / "mctx_peer.py"
+FILL_BYTES = 4 * 2**30  # the replay of a benchmark holds at most this unless `filled` wants more
 
 
 @dataclass
@@ -59,20 +56,35 @@ class Step:
         self.env = make_env(names, seed=config.seed, action_map=config.collect.action_map,
                             threads=config.collect.threads)  # fmt: skip
         window = config.targets.unroll + config.targets.td_steps
+        self._replay_sizes = len(config.tasks), rows, *sizes, window
         small = dataclasses.replace(config.replay, capacity=rows * 8 * window)
-        self.replay = Replay(len(config.tasks), rows, *sizes, window, small)
+        self.replay = Replay(*self._replay_sizes, small)
         self.observation = self.env.reset()
         self.actions = 0.3 * self.rng.standard_normal((len(self.task), sizes[1]))
         for _ in range(4 * window):
             self.collect()
         self.batch = self.replay.sample(config.optim.batch, self.rng)
 
+    def fill(self, frames: int) -> None:
+        """Go on with the run's own replay, `frames` of each task in it: those here, repeated.
+
+        Raises:
+            ConfigError: that is less than there is here, or more than the replay holds.
+        """
+        small, large = self.replay, Replay(*self._replay_sizes, self.config.replay)
+        least, most = len(small.buffers[0]), large.buffers[0].rows * large.buffers[0].columns
+        if not least <= frames <= most:
+            raise ConfigError(f"filled={frames} frames of each task is not in {least}..{most}")
+        for here, there in zip(small.buffers, large.buffers, strict=True):
+            there.load(_repeated(here.state(), frames // here.rows, small.window))
+        self.replay = large
+
     def collect(self) -> int:
         """Step every environment once and store it; return how many there are."""
         action = self.actions.clip(-1, 1).astype(np.float32)
         step = self.env.step(action)
         for index, buffer in enumerate(self.replay.buffers):
-            mine = self.task == index
+            mine = (self.task == index) | self.config.replay.shared
             buffer.add(self.observation[mine], action[mine], step.reward[mine])
         done = step.terminated | step.truncated
         self.observation = self.env.reset(done) if done.any() else step.obs
@@ -99,7 +111,8 @@ class Step:
         count, model = roots or self.roots, self.learner.average
         task = torch.from_numpy(np.arange(count) % len(self.config.tasks)).to(self.device)
         pick = pick_heads(model, self.planner.value_reduce, self.generator)
-        view = ModelView(model, task, pick, self.planner, self.generator)
+        view = ModelView(model, task, pick, self.planner,
+                         None if self.planner.compile else self.generator)  # fmt: skip
         actions = model.action_mask.shape[1]
         shape = count, self.planner.proposals.count, actions
         root = mcts.Root(
@@ -108,10 +121,15 @@ class Step:
             torch.randn(shape, device=self.device).tanh(),
         )
 
+        def choose() -> Tensor:
+            with autocast(self.device, self.planner.precision):
+                return mcts.search(root, view, search).action
+
+        chosen = compiled(choose, self.device) if self.planner.compile else choose
+
         @torch.no_grad()
         def part() -> int:
-            with autocast(self.device, self.planner.precision):
-                mcts.search(root, view, search).action.cpu()
+            chosen().cpu()
             return count
 
         return part
@@ -174,9 +192,59 @@ class Step:
                 "re-analysis": roots, "update": 1.0}  # fmt: skip
 
 
-def matrix_rate(size: int, device: torch.device) -> Part:
-    """Return a part that multiplies two float32 matrices; its units are MFLOP."""
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+def compiled(function: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """Return the function compiled as `planner.plan` compiles a search."""
+    on_gpu = device.type == "cuda"
+    whole = torch.compile(function, dynamic=False, mode="reduce-overhead" if on_gpu else None)
+
+    def call() -> Tensor:
+        if on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()
+        return whole()
+
+    return call
+
+
+def _repeated(state: dict[str, np.ndarray], columns: int, window: int) -> dict[str, np.ndarray]:
+    """Return a buffer's saved arrays as those of one that wrote `columns` frames in every row."""
+    rows, used = state["reward"].shape
+    index = np.arange(columns) % used
+    grown = {
+        name: array[:, index] if array.shape[:2] == (rows, used) else array
+        for name, array in state.items()
+    }
+    ready = ~grown["last"]
+    ready[:, -window:] = False  # their windows are not complete yet
+    grown["priority"] = ready * state["top"][0]
+    grown["written"] = np.full_like(state["written"], columns)
+    return grown
+
+
+def half_done(step: Step) -> int:
+    """Return how many frames each task's buffer holds when half of a run's updates are made.
+
+    Less where all tasks would take more than FILL_BYTES, at least what `step` holds already.
+    """
+    config, buffers = step.config, step.replay.buffers
+    steps = config.updates / config.update_ratio / 2
+    steps *= len(config.tasks) if config.replay.shared else 1  # there all rows are in every buffer
+    frame = sum(array.nbytes for array in buffers[0].state().values()) / len(buffers[0])
+    fits = FILL_BYTES / len(buffers) / frame
+    return max(len(buffers[0]), int(min(steps, config.replay.capacity, fits)))
+
+
+def matrix_kind(device: torch.device, precision: str) -> tuple[int, torch.dtype]:
+    """Return size and type of the matrix product that says what a device can do.
+
+    A GPU has to be filled; the type is that in which the run's networks multiply.
+    """
+    size = 8192 if device.type == "cuda" else 1024
+    return size, torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def matrix_rate(size: int, kind: torch.dtype, device: torch.device) -> Part:
+    """Return a part that multiplies two square matrices; its units are MFLOP."""
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
 
     def part() -> int:
         for _ in range(4):
@@ -188,7 +256,11 @@ def matrix_rate(size: int, device: torch.device) -> Part:
 
 
 def flop(part: Part) -> float:
-    """Return the floating-point operations of a part's matrix products, per unit."""
+    """Return the floating-point operations of a part's matrix products, per unit.
+
+    What the part makes once and keeps is not counted: it is called once before.
+    """
+    part()
     with FlopCounterMode(display=False) as counter:
         units = part()
     return counter.get_total_flops() / max(units, 1)
@@ -214,27 +286,3 @@ def levers(config: TrainConfig) -> dict[str, TrainConfig]:
         )
         for name, (k, share, apart) in variants.items()
     }
-
-
-def peer_rate(python: str, config: TrainConfig, roots: int, rounds: int) -> Rate:
-    """Let mctx search in a process of its own: same sizes, roots, simulations and candidates.
-
-    Raises:
-        ConfigError: `python` is not one, or has no mctx.
-    """
-    model = build_model(config)
-    question = {
-        "config": to_dict(config), "roots": roots, "rounds": rounds,
-        "observation": len(model.obs_norm.mean), "action": model.action_mask.shape[1],
-    }  # fmt: skip
-    try:
-        answer = subprocess.run(
-            [python, str(PEER), json.dumps(question)], capture_output=True, text=True, check=True
-        )
-    except OSError as error:
-        raise ConfigError(f"peer={python!r}: {error}") from None
-    except subprocess.CalledProcessError as error:
-        last = error.stderr.strip().splitlines()[-1:] or ["no word"]
-        raise ConfigError(f"peer={python!r} could not run mctx: {last[0]}") from None
-    rates = json.loads(answer.stdout.splitlines()[-1])
-    return rates["per_s"], rates["per_cpu_s"]
