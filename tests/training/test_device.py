@@ -5,18 +5,20 @@ for a number before it goes on, raises there.
 """
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from training import bench
 from training import planner as planning
 from training.cli import ConfigError
 from training.config import LossConfig, ModelConfig, ProposalConfig, TargetConfig
 from training.learner import unrolled_losses
 from training.mcts import SearchConfig
 from training.planner import PlannerConfig, plan
-from training.presets import PRESETS
+from training.presets import PRESETS, load_config
 from training.reanalyse import TrainingBatch
 from training.suites import open_device
 from training.trainer import Trainer
@@ -113,6 +115,23 @@ def test_a_device_that_is_not_there_is_refused_with_what_is(tmp_path):
         open_device("cuda:0")
     with pytest.raises(ConfigError, match="device='gpu'; there are cpu, cuda"):
         dataclasses.replace(PRESETS["debug"], device="gpu")
+
+
+def test_the_commands_for_a_gpu_in_the_docs_say_what_the_keys_mean():
+    page = Path(__file__).parents[2] / "docs" / "ezm_release.md"
+    text = page.read_text().replace("\\\n", " ")
+    words = {
+        door: line.split()[2:]
+        for door in ("run", "bench")
+        for line in text.splitlines()
+        if line.startswith(f"python training/{door}.py") and "device=cuda" in line
+    }
+    config = load_config(words["run"])
+    assert (config.preset, config.device, config.precision) == ("hb_medium", "cuda", "bfloat16")
+    assert config.optim.compile and config.optim.compile_search
+    assert config.collect.threads > 1
+    measured = bench.training_config(bench.load(words["bench"]))
+    assert dataclasses.replace(measured, out=config.out) == config
 
 
 @pytest.mark.gpu
