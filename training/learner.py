@@ -1,6 +1,7 @@
 """One gradient step: unroll the model along a batch, sum losses, step Adam, move the average."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +18,17 @@ from training.world_model import WorldModel
 ENTROPY_SIGN = {"as-released": 1.0, "bonus": -1.0}  # times A x coefficient x entropy
 
 
+class Roots(NamedTuple):
+    """What the model says of a batch's first frames; without gradient."""
+
+    value: Tensor  # [B] mean of the heads
+    log_sigma: Tensor  # [B] mean over the joints
+
+
 def unrolled_losses(
     model: WorldModel, batch: TrainingBatch, config: LossConfig, discount: float
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Return every loss term per sample [B], and the mean-head value of position 0 [B].
+) -> tuple[dict[str, Tensor], Roots]:
+    """Return every loss term per sample [B], and what is said of position 0.
 
     Gradients through each recurrent latent are halved; path consistency and temporal consistency
     have detached targets.
@@ -70,7 +78,7 @@ def unrolled_losses(
         terms["path_consistency"] = losses.masked_sum(per_step, step)
     if config.entropy_mode != "off":
         terms["entropy"] = losses.masked_sum(entropy_loss(policy, config), every)
-    return terms, decoded[:, 0].mean(-1)
+    return terms, Roots(decoded[:, 0].mean(-1).detach(), policy.log_std[:, 0].mean(-1).detach())
 
 
 def entropy_loss(policy: Gaussian, config: LossConfig) -> Tensor:
@@ -151,7 +159,7 @@ class Learner:
         measured = bool(config.cosine_every) and self.updates % config.cosine_every == 0
         unrolled = unrolled_losses if measured else self._losses  # compiled: one backward only
         with autocast(batch.value.device, config.precision):
-            terms, root_value = unrolled(model, batch, config.loss, config.search.discount)
+            terms, roots = unrolled(model, batch, config.loss, config.search.discount)
             if config.loss.ascent:
                 terms["ascent"] = ascent(model, self.average, batch, config.search.discount)
         unroll = config.targets.unroll
@@ -173,13 +181,14 @@ class Learner:
         self.updates += 1
         if self.updates % config.optim.ema_every == 0:
             self._move_average(config.optim.ema)
-        error = (root_value.detach() - batch.value[:, 0]).abs()
+        error = (roots.value - batch.value[:, 0]).abs()
         figures = {f"loss_{k}": v.detach().mean() / unroll for k, v in terms.items()}
         figures |= {
             "loss": loss.detach(),
             "grad_norm": norm,
             "value_target": batch.value.mean(),
             "value_error": error.mean(),
+            "log_sigma": roots.log_sigma.mean(),
         }
         numbers = torch.stack([figure.float() for figure in figures.values()]).tolist()  # one wait
         metrics = dict(zip(figures, numbers, strict=True))

@@ -70,9 +70,9 @@ def test_the_search_stays_on_its_device_and_waits_for_no_number(kind):
 
 
 def test_the_losses_stay_on_their_device_and_wait_for_no_number():
-    terms, value = unrolled_losses(model("meta").train(), batch("meta"), LossConfig(), 0.99)
+    terms, roots_said = unrolled_losses(model("meta").train(), batch("meta"), LossConfig(), 0.99)
     assert {term.device.type for term in terms.values()} == {"meta"}
-    assert value.shape == (4,)
+    assert roots_said.value.shape == roots_said.log_sigma.shape == (4,)
 
 
 @pytest.mark.slow

@@ -54,7 +54,8 @@ def test_the_loss_is_the_weighted_mean_over_samples_divided_by_the_unroll(small)
                    "path_consistency": 0.5}  # fmt: skip
     total = sum(coefficient[name] * terms[name] for name in coefficient) / U
     assert metrics["loss"] == pytest.approx((batch.weight * total).mean().item(), rel=1e-5)
-    assert torch.allclose(error, (root - batch.value[:, 0]).abs(), atol=1e-4)
+    assert metrics["log_sigma"] == pytest.approx(root.log_sigma.mean().item(), rel=1e-5)
+    assert torch.allclose(error, (root.value - batch.value[:, 0]).abs(), atol=1e-4)
 
 
 def test_the_step_is_adam_on_the_clipped_gradient(small):

@@ -15,7 +15,7 @@ def test_every_loss_term_is_the_sum_over_steps_written_as_a_loop(small):
     model, batch, discount = small.model().eval(), small.batch(), 0.9
     config = LossConfig(entropy_mode="off", head_weight=0.5)
     with torch.no_grad():
-        terms, root_value = unrolled_losses(model, batch, config, discount)
+        terms, said = unrolled_losses(model, batch, config, discount)
     model.requires_grad_(False)
     V, R = model.value_support, model.reward_support
     for b in range(len(batch.task)):
@@ -27,12 +27,14 @@ def test_every_loss_term_is_the_sum_over_steps_written_as_a_loop(small):
             features = model.features(state, e)
             logits = model.value_logits(features)[0]  # [H, bins]
             if k == 0:
-                assert torch.allclose(root_value[b], V.decode(logits).mean(), atol=1e-4)
+                assert torch.allclose(said.value[b], V.decode(logits).mean(), atol=1e-4)
             if batch.step_mask[b, k]:
                 z = V.encode(batch.value[b, k])
                 sums["value"] += sum(0.5 * losses.cross_entropy(h, z) for h in logits) / 2
+            policy = model.policy(features, task)
+            if k == 0:
+                assert torch.allclose(said.log_sigma[b], policy.log_std.mean(), atol=1e-5)
             if batch.policy_mask[b, k]:
-                policy = model.policy(features, task)
                 sums["policy"] -= log_prob(
                     policy, batch.policy[b : b + 1, k], model.action_mask[task]
                 )[0]
