@@ -9,8 +9,15 @@ import pytest
 
 from training import study, study_runs
 from training.charts import Line, draw
-from training.cli import ConfigError
-from training.study import StudyConfig, plan_language, plan_scheduler, plan_tasks, split
+from training.cli import ConfigError, to_dict
+from training.study import (
+    StudyConfig,
+    plan_language,
+    plan_levers,
+    plan_scheduler,
+    plan_tasks,
+    split,
+)
 from training.study_report import report, spread_over_seeds, table
 from training.study_runs import Result, Run, train_and_score
 from training.toy import GOALS, TOY, TOYS
@@ -52,6 +59,40 @@ def test_the_schedulers_runs_differ_in_the_scheduler_alone():
     assert (one.label, other.label) == ("balanced", "learning_progress")
     same = dataclasses.replace(other.config, schedule=one.config.schedule)
     assert same == one.config
+
+
+def test_the_levers_runs_differ_in_what_is_searched_and_kept_alone():
+    runs = plan_levers(StudyConfig(), TOY)
+    assert len({run.label for run in runs}) == len({run.config for run in runs}) == len(runs)
+    assert all(dataclasses.replace(r.config, targets=TOY.targets) == TOY for r in runs)
+    first = runs[0].config.targets
+    assert (first.reanalyse_positions, first.reanalyse_share) == (TOY.targets.unroll + 1, 1.0)
+
+
+def test_the_levers_table_says_what_was_searched_and_what_it_cost(tmp_path, capsys):
+    def cost(seed, searches, seconds):
+        one = result("half", seed, (0.2, 0.4))
+        curves = one.curves | {"searches": [(1.0, searches)]}
+        return dataclasses.replace(one, curves=curves, cpu_seconds=seconds)
+
+    runs = [cost(0, 100.0, 12.0), cost(1, 110.0, 14.0), cost(2, 105.0, None)]  # None: interrupted
+    row = report("levers", runs, tmp_path / "chart.svg")["rows"][0]
+    assert (row["updates"], row["searches per update"], row["CPU-s"]) == (600, 105.0, 13.0)
+    assert "| 105.00 | 13.00 |" in capsys.readouterr().out
+
+
+def test_a_score_from_before_a_key_came_is_that_of_its_default(tmp_path):
+    config = dataclasses.replace(SHORT, out=str(tmp_path))
+    saved = to_dict(config)
+    del saved["targets"]["reanalyse_every"]
+    scores = {"search": {"left": 0.5}}
+    facts = {"config": saved, "episodes": 2, "scores": scores, "steps": 40, "git": "abc"}
+    (tmp_path / "score.json").write_text(json.dumps(facts))
+    (tmp_path / "metrics.jsonl").touch()
+    assert train_and_score(Run("2", config), episodes=2).cpu_seconds is None
+    other = dataclasses.replace(config.targets, reanalyse_every=2)
+    with pytest.raises(ConfigError, match="other settings"):
+        train_and_score(Run("2", dataclasses.replace(config, targets=other)), episodes=2)
 
 
 def test_the_runs_told_in_words_differ_in_what_tells_them_alone(tmp_path):
