@@ -99,7 +99,11 @@ TABLE = {
 BUDGET = {  # (hb_medium, hb_hard): 2e5 + 2e4 and 6e5 + 2e4 updates, 0.2 and 0.3 per step of a task
     "updates": (220_000, 620_000),
     "update_ratio": (0.2, 0.3),
+    "offline_updates": (20_000, 20_000),
+    "collect.saturation": (0.1, 0.1),
+    "targets.reanalyse_every": (1, 1),
 }
+LATER = ("offline_updates", "collect")  # off by default: older saved configurations lack their keys
 OURS = {  # key: (theirs, ours); each on purpose
     "optim.batch": (512, 504),  # what is left of 512 in whole samples of 9 tasks, and of 14
     "precision": ("float16", "float32"),  # no loss scaling to go wrong, and it runs on a CPU
@@ -142,4 +146,6 @@ def test_what_we_do_otherwise_differs_from_the_release():
 
 def test_a_run_that_is_told_nothing_has_the_medium_preset_s_constants():
     medium = PRESETS["hb_medium"]
-    assert dataclasses.replace(TrainConfig(), tasks=medium.tasks, out=medium.out) == medium
+    own = {key: getattr(medium, key) for key in ("tasks", "out", *LATER)}
+    assert dataclasses.replace(TrainConfig(), **own) == medium
+    assert dataclasses.replace(medium.collect, saturation=0.0) == TrainConfig().collect
