@@ -40,7 +40,7 @@ def test_a_new_run_starts_without_a_file(tmp_path):
 
 
 def test_tensorboard_gets_the_same_numbers_and_hides_what_a_resumed_run_takes_back(tmp_path):
-    pytest.importorskip("tensorboard", reason="NOT TESTED HERE: the package tensorboard")
+    pytest.importorskip("tensorboard", reason="NOT TESTED HERE: needs pip install 'ezm[board]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     path = tmp_path / "metrics.jsonl"
