@@ -1,5 +1,6 @@
 """Who can be scored: random, the home pose, guests, and a checkpoint's planner, its search without
-wide candidates where it has any ("narrow"), and its policy mean.
+wide candidates where it has any ("narrow"), and its policy mean. One whose tasks are told in words
+is scored with phrases that it never heard, too.
 
 A guest is a kind of file that training knows nothing of: whoever does know says so in `GUESTS`,
 a function that is looked up by name only when such a file is given.
@@ -8,6 +9,7 @@ a function that is looked up by name only when such a file is given.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from runtime import h1
-from training import demonstrator
+from training import demonstrator, language
 from training.agent import Agent
+from training.cli import ConfigError
 from training.evaluation import ActFunction
 
 # suffix -> "module:function" taking the path and returning a Contender
@@ -83,8 +86,28 @@ def _random(tasks: Sequence[str], seed: int) -> ActFunction:
     return lambda o, t: generator.uniform(-1.0, 1.0, (len(o), h1.NUM_JOINTS))
 
 
+def told_otherwise(agent: Agent) -> Agent | None:
+    """Return the agent told its tasks by held-out phrases; None if it is not told, or not by them.
+
+    The phrases' file is looked for where training had it: `language` of its configuration.
+    """
+    if not agent.config.language:
+        return None
+    try:
+        phrases = language.read(Path(agent.config.language), agent.tasks)
+    except ConfigError as error:
+        print(f"held-out phrases are not scored: {error}", file=sys.stderr)
+        return None
+    heard = agent.model.get_buffer("task_embedding.phrases")
+    if heard.shape != phrases.known.shape or not torch.allclose(heard.cpu(), phrases.known):
+        print(f"held-out phrases are not scored: {agent.config.language} is not the file that "
+              "the agent learnt with", file=sys.stderr)  # fmt: skip
+        return None
+    return Agent(language.told(agent.model, phrases.held_out), agent.config, agent.facts)
+
+
 def _of_agent(agent: Agent) -> list[Contender]:
-    def search(**proposals: int) -> Callable[[Sequence[str], int], ActFunction]:
+    def search(agent: Agent, **proposals: int) -> Callable[[Sequence[str], int], ActFunction]:
         planner = agent.with_search(proposals=proposals)
 
         def begin(tasks: Sequence[str], seed: int) -> ActFunction:
@@ -98,10 +121,13 @@ def _of_agent(agent: Agent) -> list[Contender]:
         index = np.array([agent.task_index(name) for name in tasks])
         return lambda o, t: agent.policy_mean(o, index[t])
 
-    ways = {"planner": search(), "mean": mean}
+    ways = {"planner": search(agent), "mean": mean}
     p = agent.config.proposals
     if p.wide and p.narrow + p.mean > 1:  # a third, since wide candidates are for learning
-        ways["narrow"] = search(wide=0)
+        ways["narrow"] = search(agent, wide=0)
+    other = told_otherwise(agent)
+    if other is not None:
+        ways["planner, held-out phrases"] = search(other)
     return [
         Contender(name, agent.action_map, tuple(agent.tasks), way) for name, way in ways.items()
     ]
