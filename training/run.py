@@ -7,6 +7,7 @@ The same command again resumes the run in `out`.
 """
 
 import sys
+from pathlib import Path
 
 
 def main() -> int:
@@ -16,6 +17,7 @@ def main() -> int:
         from training import parallel
         from training.checkpoint import CheckpointError
         from training.cli import ConfigError, from_command_line
+        from training.lock import alone
         from training.presets import load_config
         from training.trainer import Trainer
     except ModuleNotFoundError as error:
@@ -30,7 +32,9 @@ def main() -> int:
     if config is None:
         return 0
     try:
-        Trainer(parallel.begin(config)).run()
+        mine = parallel.begin(config)
+        with alone(Path(mine.out)):
+            Trainer(mine).run()
     except (CheckpointError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

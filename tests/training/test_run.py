@@ -12,6 +12,14 @@ from training import run as module
 from training.agent import Agent
 
 ROOT = Path(__file__).parents[2]
+HOLDER = """import sys
+from pathlib import Path
+from training.lock import alone
+
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def door(*words):
@@ -86,3 +94,21 @@ def test_a_typo_is_an_error_of_one_line_with_the_right_word(tmp_path, door_here)
     assert errors.startswith("error: ")
     assert "lr" in errors
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_where_another_process_trains_is_refused_and_left_alone(run, door_here):
+    folder, _ = run
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    before = (folder / "metrics.jsonl").read_bytes()
+    code, _, errors = door_here("preset=debug", f"out={folder}", "evaluate_episodes=1")
+    assert code == 2
+    assert f"out={folder}: another process trains there" in errors
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    holder.kill()  # whoever dies holds nothing
+    holder.wait()
+    code, _, errors = door_here("preset=debug", f"out={folder}", "evaluate_episodes=1")
+    assert (code, errors) == (0, "")
