@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, demos, parallel, schedules
+from training import checkpoint, demos, parallel, run_folder, schedules
 from training.agent import Agent, build_model
 from training.batches import Batches
+from training.changes import sentence
 from training.cli import to_dict
 from training.collector import Duty
 from training.config import TrainConfig
@@ -90,7 +91,7 @@ class Trainer:
 
     def _resume(self) -> None:
         self.run_folder.mkdir(parents=True, exist_ok=True)
-        folder = checkpoint.latest(self.run_folder)
+        folder = run_folder.resumable(self.run_folder)
         if folder is not None:
             state = checkpoint.load_run(folder, self.learner, self.replay)
             self.steps, self.segment = int(state["steps"]), int(state["segment"])
@@ -99,6 +100,10 @@ class Trainer:
             self.scheduler.load(state.get("schedule", {}))
             self.saturation.load(state.get("saturation", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
+            changed = checkpoint.freely_changed(folder, self.learner)
+            if changed:
+                print(f"changed: {sentence(changed)}")
+            run_folder.note_resume(self.run_folder, self.learner.updates, changed, git_sha())
             return
         if self.config.init:
             checkpoint.load_weights(Path(self.config.init), self.learner)
