@@ -121,6 +121,8 @@ class Trainer:
 
     def _run(self) -> None:
         config, started = self.config, time.monotonic()
+        if self.learner.updates and self.learner.updates % config.evaluate_every == 0:
+            self._evaluate()  # what an interruption left of it
         while self.learner.updates < config.updates:
             self._run_segment(min(self.learner.updates + config.segment, config.updates))
             self.segment += 1
@@ -246,13 +248,15 @@ class Trainer:
         checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
 
     def _evaluate(self) -> None:
-        """Score planner and policy mean with the acting weights."""
-        config = self.config
+        """Score planner and policy mean with the acting weights, where the metrics lack that."""
+        config, updates = self.config, self.learner.updates
         agent = Agent(self.learner.average, config, {})
         for name, act in (
             ("search", lambda o, t: agent.plan(o, t).action),
             ("mean", agent.policy_mean),
         ):
+            if self._evaluated(name):
+                continue
             scores = evaluate(
                 act,
                 config.tasks,
@@ -262,17 +266,20 @@ class Trainer:
                 terminate=config.collect.terminate,
                 make_env=self.make_env,
             )
+            if name == "search":  # before its row, which says that all this is done
+                returns = {task: round(score.mean, 1) for task, score in scores.items()}
+                run_folder.note_evaluation(self.run_folder, updates, worth(scores), returns)
             row = {f"eval_{name}/{task}": score.mean for task, score in scores.items()}
-            self.metrics.write({"updates": self.learner.updates, "time": time.time(), **row})
+            self.metrics.write({"updates": updates, "time": time.time(), **row})
             text = "  ".join(
                 f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items()
             )
-            print(f"evaluation at {self.learner.updates}: {name:6s} {text}", flush=True)
-            if name == "search":
-                returns = {task: round(score.mean, 1) for task, score in scores.items()}
-                checkpoint.note_evaluation(
-                    self.run_folder, self.learner.updates, worth(scores), returns
-                )
+            print(f"evaluation at {updates}: {name:6s} {text}", flush=True)
+
+    def _evaluated(self, name: str) -> bool:
+        """Tell whether the run that was taken up had evaluated these weights already."""
+        at_start = self.learner.updates == self.metrics.resumed_at
+        return at_start and any(key.startswith(f"eval_{name}/") for key in self.metrics.names)
 
 
 def most_rows(config: TrainConfig) -> int:
