@@ -20,22 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from runtime.fields import leaves
-from training.cli import ConfigError, to_dict
+from training.changes import Changes, changes, free, of_run, of_weights, sentence
+from training.cli import to_dict
 from training.config import TrainConfig, from_dict
+from training.files import sync, sync_folder, write_text
 from training.learner import Learner
 from training.replay import Replay
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is not there, not complete, or not ours."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old text or the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+from training.run_folder import ACTING, CheckpointError, best, latest, newest
+from training.run_folder import note_evaluation as note_evaluation
 
 
 def save_agent(
@@ -45,6 +37,7 @@ def save_agent(
     part = path.with_name(path.name + ".part")
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, part, metadata={"config": json.dumps(to_dict(config)), **facts})
+    sync(part)
     os.replace(part, path)
 
 
@@ -58,20 +51,29 @@ def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, st
         CheckpointError: what was given is none of these.
     """
     file = find_agent(path)
+    metadata = _metadata(file)
     try:
-        with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
         weights = {name: tensor.float() if tensor.is_floating_point() else tensor
                    for name, tensor in load_file(file).items()}  # fmt: skip
     except SafetensorError as error:
         raise CheckpointError(f"{file} is not a complete safetensors file: {error}") from None
-    if "config" not in metadata:
-        raise CheckpointError(f"{file} carries no ezm configuration in its metadata")
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
         raise CheckpointError(f"{file} holds numbers that are not finite, in {broken}")
     config = from_dict(json.loads(metadata.pop("config")))
     return weights, config, metadata
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """Return the facts in an agent's file, its configuration as JSON among them."""
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is not a complete safetensors file: {error}") from None
+    if "config" not in metadata:
+        raise CheckpointError(f"{file} carries no ezm configuration in its metadata")
+    return metadata
 
 
 def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -93,57 +95,15 @@ def find_agent(path: Path) -> Path:
         return path
     if (path / "agent.safetensors").is_file():
         return path / "agent.safetensors"
-    newest = latest(path)
-    if newest is not None:
-        return newest / "agent.safetensors"
+    folder = latest(path) or newest(path, ACTING)
+    if folder is not None:
+        return folder / "agent.safetensors"
     around = path if path.is_dir() else path.parent
     there = sorted(p.name for p in around.iterdir()) if around.is_dir() else []
     raise CheckpointError(
         f"no checkpoint at {path}; expected a run folder, a checkpoint folder or an "
         f"agent.safetensors file; {around} holds {there[:12] or 'nothing'}"
     )
-
-
-def latest(run: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run, None if there is none."""
-    pointer = Path(run) / "checkpoints" / "latest"
-    if not pointer.is_file():
-        return None
-    folder = pointer.parent / pointer.read_text().strip()
-    return folder if (folder / "state.json").is_file() else None
-
-
-def best(run: Path) -> Path:
-    """Return the checkpoint of a run whose planner was worth most when it was evaluated.
-
-    Raises:
-        CheckpointError: none was evaluated, or it is gone.
-    """
-    folder = None
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        folder = run / "checkpoints" / json.loads((run / "best.json").read_text())["checkpoint"]
-    if folder is None or not (folder / "agent.safetensors").is_file():
-        raise CheckpointError(
-            f"{run} knows no best checkpoint: it is named by the first evaluation of its planner "
-            "(evaluate_every)"
-        )
-    return folder
-
-
-def note_evaluation(run: Path, updates: int, worth: float, returns: dict[str, float]) -> bool:
-    """Take down how good a run's checkpoint was, unless an earlier one was better.
-
-    worth: what counts, see `evaluation.worth`; returns: by task, to be read. Learning swings, and
-    the newest checkpoint may be far from the best. Returns whether it is the best so far.
-    """
-    file, before = run / "best.json", None
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        before = json.loads(file.read_text())["worth"]
-    if before is not None and before > worth:
-        return False
-    facts = {"checkpoint": f"{updates:08d}", "worth": round(worth, 4), "returns": returns}
-    write_text(file, json.dumps(facts, indent=1))
-    return True
 
 
 def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any]) -> Path:
@@ -160,6 +120,7 @@ def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any])
         raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
+    sync_folder(root)  # before `latest` names it
     write_text(root / "latest", name)
     for older in root.glob("*/replay.safetensors"):  # large, and only the newest can resume
         if older.parent != folder:
@@ -176,6 +137,9 @@ def _write_run(part: Path, learner: Learner, replay: Replay, state: dict[str, An
     save_file(_learner_tensors(learner), part / "learner.safetensors")
     replay.save(part / "replay.safetensors")
     (part / "state.json").write_text(json.dumps(state))
+    for file in part.iterdir():
+        sync(file)
+    sync_folder(part)
 
 
 def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
@@ -184,70 +148,104 @@ def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
     Raises:
         CheckpointError: a file is missing, cut short, or of another configuration.
     """
+    there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    what = f"cannot resume from {folder} (it holds {there or 'nothing'})"
+    remedy = "training with another configuration needs another out="
+    tensors, weights, state = _read_run(folder, what)
+    fixed = of_run(_changes(folder, learner, weights))
+    if fixed:
+        raise CheckpointError(f"{what}: {sentence(fixed)} ({remedy})")
     try:
-        return _load_run(folder, learner, replay)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        raise CheckpointError(
-            f"cannot resume from {folder} (it holds {there or 'nothing'}): "
-            f"{_reason(error, folder, learner.config)} "
-            f"(training with another configuration needs another out=)"
-        ) from error
+        _restore(learner, tensors, weights)
+        learner.updates = int(state["updates"])
+        replay.load(folder / "replay.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(_damaged(what, folder / "replay.safetensors", error)) from error
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{what}: {_first_lines(error)} ({remedy})") from error
+    return state
+
+
+def _read_run(
+    folder: Path, what: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Return a checkpoint's tensors in training, its acting weights and its counters."""
+    file = folder
+    try:
+        file = folder / "learner.safetensors"
+        tensors = load_file(file)
+        file = folder / "agent.safetensors"
+        weights = load_file(file)
+        file = folder / "state.json"
+        state = json.loads(file.read_text())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(_damaged(what, file, error)) from error
+    return tensors, weights, state
+
+
+def _damaged(what: str, file: Path, error: Exception) -> str:
+    """Return the sentence about a file that cannot be read."""
+    if not file.is_file():
+        return f"{what}: {file.name} is not there"
+    return f"{what}: {file.name} is damaged: {_first_lines(error)}"
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])
+
+
+def freely_changed(folder: Path, learner: Learner) -> Changes:
+    """Return what a run resumed from `folder` has otherwise, and may have otherwise."""
+    return free(_changes(folder, learner, {}))
+
+
+def _changes(path: Path, learner: Learner, weights: dict[str, Tensor]) -> Changes:
+    """Return what is otherwise in the configuration inside the agent that `path` means."""
+    saved = json.loads(_metadata(find_agent(path))["config"])
+    changed = changes(saved, learner.config)
+    if "language" in changed:  # the file may have moved: its phrases count, if both have some
+        ours = learner.model.state_dict().get(_PHRASES)
+        theirs = weights.get(_PHRASES)
+        if ours is not None and theirs is not None and torch.equal(ours.cpu(), theirs):
+            del changed["language"]
+    return changed
+
+
+_PHRASES = "task_embedding.phrases"
 
 
 def load_weights(path: Path, learner: Learner) -> None:
     """Give a learner the acting weights that `path` means, see `load_agent`.
 
     Raises:
-        CheckpointError: there are none, or they are of another architecture.
+        CheckpointError: there are none, or they are of another meaning or architecture.
     """
     weights, _, _ = load_agent(path)
+    fixed = of_weights(_changes(path, learner, weights))
+    if fixed:
+        raise CheckpointError(f"init={path} does not fit this run: {sentence(fixed)}")
     try:
         learner.model.load_state_dict(weights)
         learner.average.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"init={path} does not fit this run: {_reason(error, path, learner.config)}"
+            f"init={path} does not fit this run: {_first_lines(error)}"
         ) from error
 
 
-def _reason(error: Exception, path: Path, config: TrainConfig) -> str:
-    """Return why weights did not fit: which keys of their configuration differ, or the error."""
-    shapes = not isinstance(error, (OSError, SafetensorError))
-    with contextlib.suppress(CheckpointError, ConfigError, OSError):
-        theirs = {leaf.key: leaf.default for leaf in leaves(load_agent(path)[1])}
-        ours = {leaf.key: leaf.default for leaf in leaves(config)}
-        differ = [f"{key} is {theirs[key]} there, {ours[key]} here" for key in ours
-                  if key.startswith(_SHAPES) and theirs.get(key) != ours[key]]  # fmt: skip
-        if shapes and differ:
-            return ", ".join(differ)
-    return " ".join(line.strip() for line in str(error).splitlines()[:2])
-
-
-# what weights and replay have their shapes from
-_SHAPES = (
-    "model.", "tasks", "suite", "language", "collect.envs_per_task", "collect.observation",
-    "replay.capacity", "targets.unroll", "targets.td_steps", "schedule.", "optim.decay",
-)  # fmt: skip
-
-
-def _load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
-    tensors = load_file(folder / "learner.safetensors")
-    state = json.loads((folder / "state.json").read_text())
+def _restore(learner: Learner, tensors: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Give a learner what `_learner_tensors` and its average held."""
     prefix = "model."
     learner.model.load_state_dict(
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     )
-    learner.average.load_state_dict(load_file(folder / "agent.safetensors"))
+    learner.average.load_state_dict(weights)
     for name, parameter in learner.model.named_parameters():
         if f"adam.{name}.exp_avg" in tensors:
             learner.optimizer.state[parameter] = {
                 key: tensors[f"adam.{name}.{key}"].to(parameter.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-    learner.updates = int(state["updates"])
-    replay.load(folder / "replay.safetensors")
-    return state
 
 
 def _learner_tensors(learner: Learner) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from training.files import write_text
+
 
 class Averages:
     """Running means by name, emptied when read."""
@@ -32,13 +34,21 @@ class Averages:
 
 
 class MetricsFile:
-    """Appends one JSON object per line; a resumed run drops lines past its checkpoint."""
+    """Appends one JSON object per line; a resumed run drops lines past its checkpoint.
+
+    names: what the lines at that checkpoint hold, those of its evaluation among them.
+    """
 
     def __init__(self, path: Path, resume_at: int):
-        self.path = path
+        self.path, self.resumed_at, self.names = path, resume_at, set[str]()
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _updates(line) <= resume_at]
-            path.write_text("".join(f"{line}\n" for line in kept))
+            text = path.read_text()
+            kept = [line for line in text.splitlines() if _updates(line) <= resume_at]
+            whole = "".join(f"{line}\n" for line in kept)
+            if whole != text:
+                write_text(path, whole)
+            here = [line for line in kept if _updates(line) == resume_at]
+            self.names = {name for line in here for name in json.loads(line)}
         self.board = tensorboard_writer(path.parent / "tensorboard", resume_at)
 
     def write(self, row: dict[str, Any]) -> None:
@@ -62,6 +72,6 @@ def tensorboard_writer(folder: Path, resume_at: int) -> Any:
 
 def _updates(line: str) -> float:
     try:
-        return json.loads(line)["updates"]
-    except (ValueError, KeyError):
+        return float(json.loads(line)["updates"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")  # cut short by an interruption

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, demos, parallel, schedules
+from training import checkpoint, demos, parallel, run_folder, schedules
 from training.agent import Agent, build_model
 from training.batches import Batches
+from training.changes import sentence
 from training.cli import to_dict
 from training.collector import Duty
 from training.config import TrainConfig
@@ -90,7 +91,7 @@ class Trainer:
 
     def _resume(self) -> None:
         self.run_folder.mkdir(parents=True, exist_ok=True)
-        folder = checkpoint.latest(self.run_folder)
+        folder = run_folder.resumable(self.run_folder)
         if folder is not None:
             state = checkpoint.load_run(folder, self.learner, self.replay)
             self.steps, self.segment = int(state["steps"]), int(state["segment"])
@@ -99,6 +100,10 @@ class Trainer:
             self.scheduler.load(state.get("schedule", {}))
             self.saturation.load(state.get("saturation", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
+            changed = checkpoint.freely_changed(folder, self.learner)
+            if changed:
+                print(f"changed: {sentence(changed)}")
+            run_folder.note_resume(self.run_folder, self.learner.updates, changed, git_sha())
             return
         if self.config.init:
             checkpoint.load_weights(Path(self.config.init), self.learner)
@@ -116,6 +121,8 @@ class Trainer:
 
     def _run(self) -> None:
         config, started = self.config, time.monotonic()
+        if self.learner.updates and self.learner.updates % config.evaluate_every == 0:
+            self._evaluate()  # what an interruption left of it
         while self.learner.updates < config.updates:
             self._run_segment(min(self.learner.updates + config.segment, config.updates))
             self.segment += 1
@@ -241,13 +248,15 @@ class Trainer:
         checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
 
     def _evaluate(self) -> None:
-        """Score planner and policy mean with the acting weights."""
-        config = self.config
+        """Score planner and policy mean with the acting weights, where the metrics lack that."""
+        config, updates = self.config, self.learner.updates
         agent = Agent(self.learner.average, config, {})
         for name, act in (
             ("search", lambda o, t: agent.plan(o, t).action),
             ("mean", agent.policy_mean),
         ):
+            if self._evaluated(name):
+                continue
             scores = evaluate(
                 act,
                 config.tasks,
@@ -257,17 +266,20 @@ class Trainer:
                 terminate=config.collect.terminate,
                 make_env=self.make_env,
             )
+            if name == "search":  # before its row, which says that all this is done
+                returns = {task: round(score.mean, 1) for task, score in scores.items()}
+                run_folder.note_evaluation(self.run_folder, updates, worth(scores), returns)
             row = {f"eval_{name}/{task}": score.mean for task, score in scores.items()}
-            self.metrics.write({"updates": self.learner.updates, "time": time.time(), **row})
+            self.metrics.write({"updates": updates, "time": time.time(), **row})
             text = "  ".join(
                 f"{t} {s.mean:.0f}±{s.std:.0f}/{s.length:.0f}" for t, s in scores.items()
             )
-            print(f"evaluation at {self.learner.updates}: {name:6s} {text}", flush=True)
-            if name == "search":
-                returns = {task: round(score.mean, 1) for task, score in scores.items()}
-                checkpoint.note_evaluation(
-                    self.run_folder, self.learner.updates, worth(scores), returns
-                )
+            print(f"evaluation at {updates}: {name:6s} {text}", flush=True)
+
+    def _evaluated(self, name: str) -> bool:
+        """Tell whether the run that was taken up had evaluated these weights already."""
+        at_start = self.learner.updates == self.metrics.resumed_at
+        return at_start and any(key.startswith(f"eval_{name}/") for key in self.metrics.names)
 
 
 def most_rows(config: TrainConfig) -> int:

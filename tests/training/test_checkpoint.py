@@ -1,6 +1,8 @@
 """Checkpoints are complete or not there, and say what is wrong with what was given."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from training import checkpoint
 from training.agent import Agent, build_model
@@ -24,6 +27,7 @@ from training.checkpoint import (
 from training.learner import Learner
 from training.presets import PRESETS
 from training.replay import Replay
+from training.run_folder import resumable
 from training.trainer import Trainer
 
 CONFIG = PRESETS["debug"]
@@ -269,3 +273,148 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
     save_agent(tmp_path / "a", model.state_dict(), CONFIG, {})
     with pytest.raises(CheckpointError, match=r"not finite.*obs_norm\.var"):
         load_agent(tmp_path / "a")
+
+
+def other(**changes):
+    """Return the debug configuration with `part__key` (or `key`) changed."""
+    config = CONFIG
+    for name, value in changes.items():
+        part, _, key = name.rpartition("__")
+        if part:
+            key, value = part, dataclasses.replace(getattr(config, part), **{key: value})
+        config = dataclasses.replace(config, **{key: value})
+    return config
+
+
+MEANINGS = [
+    ({"tasks": ("run", "walk")}, "tasks is [stand,walk] there, [run,walk] here"),
+    ({"seed": 3}, "seed is 0 there, 3 here"),
+    ({"model__value_range": (0.0, 10.0)}, "model.value_range is"),
+    ({"collect__action_map": "benchmark"}, "collect.action_map is"),
+    ({"search__discount": 0.5}, "search.discount is"),
+    ({"replay__capacity": 99_000}, "replay.capacity is"),
+    ({"replay__priority_exponent": 0.3}, "replay.priority_exponent is"),
+    ({"optim__decay": "adamw"}, "optim.decay is adam there, adamw here"),
+    ({"schedule__kind": "learning_progress"}, "schedule.kind is"),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), MEANINGS)
+def test_resuming_with_another_meaning_of_the_same_shapes_is_refused(run, changed, said):
+    config = other(**changed)
+    learner = Learner(build_model(config), config)
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_run(run / "checkpoints/00000040", learner, fresh()[1])
+    assert said in str(caught.value) and "another out=" in str(caught.value)
+    after = learner.model.state_dict()
+    assert learner.updates == 0 and all(torch.equal(before[n], after[n]) for n in before)
+
+
+FREE = {"updates": 99, "optim__lr": 0.5, "loss__policy": 3.0, "proposals__wide": 1,
+        "out": "elsewhere", "max_minutes": 5.0, "device": "cpu", "torch_threads": 2,
+        "model__value_slope": 0.7}  # fmt: skip
+
+
+def test_what_is_free_to_change_resumes_and_is_named(run):
+    config = other(**FREE)
+    learner = Learner(build_model(config), config)
+    folder = run / "checkpoints/00000040"
+    assert load_run(folder, learner, fresh()[1])["updates"] == 40
+    named = set(checkpoint.freely_changed(folder, learner))
+    assert named == {"updates", "optim.lr", "loss.policy", "proposals.wide", "torch_threads",
+                     "model.value_slope"}  # fmt: skip
+
+
+def rewrite_saved(folder, change):
+    """Save the agent in `folder` again with `change` done to its saved configuration."""
+    file = folder / "agent.safetensors"
+    with safe_open(file, framework="pt") as handle:
+        facts = handle.metadata()
+    saved = json.loads(facts["config"])
+    change(saved)
+    save_file(load_file(file), file, metadata={**facts, "config": json.dumps(saved)})
+
+
+def test_a_key_that_came_or_went_since_is_no_change_of_meaning(run):
+    folder = run / "checkpoints/00000040"
+
+    def older(saved):
+        assert saved["seed"] == 0 and saved["replay"].pop("shared") is False
+        saved.pop("seed")
+        saved["model"]["since_removed"] = 7
+
+    rewrite_saved(folder, older)
+    assert load_run(folder, *fresh())["updates"] == 40
+    config = other(seed=1)
+    with pytest.raises(CheckpointError, match="seed is 0 there, 1 here"):
+        load_run(folder, Learner(build_model(config), config), fresh()[1])
+
+
+def test_the_meaning_of_weights_alone_counts_for_init(run):
+    config = other(seed=3, search__discount=0.5, replay__capacity=99_000, optim__decay="adamw")
+    checkpoint.load_weights(run, Learner(build_model(config), config))
+    config = other(model__value_range=(0.0, 10.0), collect__action_map="benchmark", seed=3)
+    with pytest.raises(CheckpointError, match=r"init=.*value_range is .*action_map is") as caught:
+        checkpoint.load_weights(run, Learner(build_model(config), config))
+    assert "seed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0\0", "0000", None, "00000099"])
+def test_without_its_pointer_a_run_goes_on_from_the_newest_complete_checkpoint(run, content):
+    pointer = run / "checkpoints" / "latest"
+    pointer.unlink()
+    if content is not None:
+        pointer.write_text(content)
+    (run / "checkpoints" / "00000060").mkdir()
+    (run / "checkpoints" / "00000060" / "state.json").touch()
+    (run / "checkpoints" / "00000080.part").mkdir()
+    assert resumable(run) == find_agent(run).parent == run / "checkpoints" / "00000040"
+
+
+def test_the_pointer_is_in_force_while_it_names_a_checkpoint(run):
+    assert resumable(run).name == "00000040"
+    (run / "checkpoints" / "latest").write_text("00000020")
+    assert resumable(run).name == "00000020"
+
+
+def test_a_run_of_which_no_checkpoint_is_complete_is_refused_not_begun_anew(run, tmp_path):
+    (run / "checkpoints" / "latest").write_text("")
+    (run / "checkpoints" / "00000040" / "replay.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"none of .*00000020.*00000040.*another out="):
+        resumable(run)
+    assert resumable(tmp_path / "new") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["learner.safetensors", "replay.safetensors", "agent.safetensors", "state.json"]
+)
+def test_a_damaged_checkpoint_names_the_file_and_blames_no_configuration(run, name):
+    file = run / "checkpoints" / "00000040" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=rf": {name} is damaged: ") as caught:
+        load_run(file.parent, *fresh())
+    assert "configuration" not in str(caught.value)
+
+
+def test_everything_a_save_replaces_is_on_the_disk_before_it_is_named(run, monkeypatch):
+    """The order in which the operating system is asked: contents, then names, then the pointer."""
+    asked = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle):
+        asked.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def replaced(source, target):
+        asked.append(f"-> {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    learner, replay = fresh(60)
+    save_run(run, learner, replay, {"updates": 60, "steps": 9})
+    named = asked.index("-> 00000060")
+    files = {"agent.safetensors", "learner.safetensors", "replay.safetensors", "state.json"}
+    assert files | {"00000060.part"} <= set(asked[:named])
+    assert asked[named + 1 :] == ["checkpoints", "latest.part", "-> latest", "checkpoints"]

@@ -1,6 +1,7 @@
 """Averages between log lines, and the file they go to."""
 
 import json
+import os
 
 import pytest
 
@@ -32,6 +33,41 @@ def test_a_resumed_run_drops_the_rows_past_its_checkpoint_and_half_written_ones(
     second.write({"updates": 25, "loss": 0.123456789})
     assert [row["updates"] for row in rows(path)] == [10, 20, 25]
     assert rows(path)[-1]["loss"] == 0.123457
+
+
+def test_a_file_of_which_nothing_is_dropped_is_left_alone(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, 0)
+    first.write({"updates": 10, "loss": 0.1})
+    first.write({"updates": 20, "eval_mean/walk": 3.0})
+    before = path.stat()
+    second = MetricsFile(path, 20)
+    after = path.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert second.names == {"updates", "eval_mean/walk"}
+
+
+def test_a_last_line_without_its_end_is_not_grown_together_with_the_next(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"updates": 10, "loss": 0.1}')
+    MetricsFile(path, 10).write({"updates": 20, "loss": 0.2})
+    assert [row["updates"] for row in rows(path)] == [10, 20]
+
+
+def test_an_interruption_while_lines_are_dropped_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, 0)
+    for updates in (10, 20):
+        first.write({"updates": updates, "loss": 0.1})
+    before = path.read_text()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        MetricsFile(path, 10)
+    assert path.read_text() == before
 
 
 def test_a_new_run_starts_without_a_file(tmp_path):
