@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training import schedules
+from training import faults, schedules
 from training.config import TrainConfig
 from training.evaluation import Env, MakeEnv
 from training.features import see
@@ -26,6 +26,7 @@ from training.tasks import task
 from training.world_model import WorldModel
 
 PELVIS_HEIGHT = 2  # column of HumanoidBench's observation, m
+FIRST = "column {} of the first observation"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Moment:
     terminated: np.ndarray  # [R] bool: the episode ended for good
     done: np.ndarray  # [R] bool: it ended, for good or not
     failed: np.ndarray  # [R] bool: because the simulation broke down
+    fault: np.ndarray  # [R] str: why nothing must be learnt from the episode's end, "" if it may
     following: np.ndarray  # [R, O] what the next step begins with
     ms_act: np.ndarray  # [R] of the whole step
     ms_env: np.ndarray  # [R]
@@ -109,7 +111,7 @@ class Collector:
             config, model, planner, duty, env,
         )  # fmt: skip
         self.rng, self.generator = rng, generator
-        self.observation = see(config.collect.observation, env.reset())
+        self.observation, self.begun = self._look(env.reset(), FIRST)
 
     def step(self, random: bool, progress: float) -> Moment:
         """One step of every row, at random or as planned; `progress` is that of the run, 0..1.
@@ -130,18 +132,38 @@ class Collector:
         if random and collect.random_stores == "planned":
             action = self.planned_action(progress)
         observation, rows = self.observation, len(self.duty.task)
-        end = self.observation = see(collect.observation, step.obs).copy()  # a reset may overwrite
+        failed = np.zeros(rows, bool) if step.failed is None else step.failed
+        end, fault = self._look(step.obs, "column {} of the observation")
+        fault = faults.first_of(
+            self.begun, np.where(failed, "the simulation broke down", ""), fault,
+            faults.not_finite(step.reward[:, None], "the reward"),
+            faults.not_finite(rewards, "the reward of task {}"),
+        )  # fmt: skip
+        lost = fault != ""
+        end[lost] = observation[lost]  # what came instead is nothing to learn from
+        reward = np.where(lost, np.float32(0), step.reward)
+        rewards[lost] = 0.0
+        self.observation, self.begun = end, np.full(rows, "")
         low = step.obs[:, PELVIS_HEIGHT] < collect.fall_height
         terminated = step.terminated | low if collect.fall_height else step.terminated
-        done = terminated | step.truncated
+        terminated = terminated & ~lost
+        done = terminated | step.truncated | lost
         if done.any():
-            self.observation = see(collect.observation, self.env.reset(done))
+            self.observation, self.begun = self._look(self.env.reset(done), FIRST)
         stepped = time.perf_counter()
         return Moment(
-            observation, action, step.reward, rewards, end, terminated, done,
-            np.zeros(rows, bool) if step.failed is None else step.failed, self.observation,
+            observation, action, reward, rewards, end, terminated, done, failed, fault,
+            self.observation,
             np.full(rows, 1e3 * (acted - began)), np.full(rows, 1e3 * (stepped - acted)),
         )  # fmt: skip
+
+    def _look(self, raw: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the networks see [R, O], 0 where a row is not finite, and its faults [R]."""
+        with np.errstate(invalid="ignore"):
+            seen = see(self.config.collect.observation, raw).copy()  # a reset may overwrite
+        fault = faults.first_of(faults.not_finite(raw, what), faults.not_finite(seen, what))
+        seen[fault != ""] = 0.0
+        return seen, fault
 
     def _rewards(self, step: Step) -> np.ndarray:
         """Return what every task gives for this step, [R, T], if experience is shared."""

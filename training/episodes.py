@@ -33,7 +33,6 @@ class Episodes:
         self.saturation = saturation
         self.returns = np.zeros(len(task))
         self.lengths = np.zeros(len(task), int)
-        self.failures = 0  # episodes that the simulation's breakdown ended
 
     def add(self, moment: Moment, random: bool) -> None:
         """Store one step of every row; `random`: the scheduler learns nothing from it."""
@@ -41,13 +40,13 @@ class Episodes:
             mine = self._rows(task)
             reward = moment.rewards[:, task] if self.shared else moment.reward
             buffer.add(moment.observation[mine], moment.action[mine], reward[mine])
-        self.failures += int(moment.failed.sum())
         self.returns += moment.reward
         self.lengths += 1
         self.observation = moment.end
         if moment.done.any():
-            self._tell(moment.done, random)
-            self.cut(moment.done, moment.terminated)
+            lost = moment.fault != ""
+            self._tell(moment.done & ~lost, random)
+            self.cut(moment.done, moment.terminated, lost)
             self.observation = moment.following
         self.averages.add(
             {"ms_act": float(moment.ms_act.max()), "ms_env": float(moment.ms_env.max())}
@@ -69,8 +68,11 @@ class Episodes:
                     self.scheduler.observe(task, float(value) / float(limit))
                     self.saturation.observe(task, float(value))
 
-    def cut(self, rows: np.ndarray, terminated: np.ndarray) -> None:
-        """Write the final frame of the episodes of `rows` (bool) and begin new ones there."""
+    def cut(self, rows: np.ndarray, terminated: np.ndarray, lost: np.ndarray | None = None) -> None:
+        """Write the final frame of the episodes of `rows` (bool) and begin new ones there.
+
+        What leads to the end of a `lost` one (bool) is never sampled.
+        """
         for task, buffer in enumerate(self.replay.buffers):
             held = self._rows(task)
             mine = np.flatnonzero(rows & held)
@@ -79,6 +81,9 @@ class Episodes:
             if self.config.replay.drop_tail:
                 block = self.config.replay.drop_tail
                 buffer.drop_tail(mine - first, self.lengths[mine], block)
+            if lost is not None and lost[mine].any():
+                gone = mine[lost[mine]]
+                buffer.drop_newest(gone - first, self.lengths[gone])
         self.returns[rows], self.lengths[rows] = 0.0, 0
 
     def begin(self, rows: slice, observation: np.ndarray) -> None:

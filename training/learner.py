@@ -1,12 +1,13 @@
 """One gradient step: unroll the model along a batch, sum losses, step Adam, move the average."""
 
 import copy
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from training import losses, parallel
+from training import faults, losses, parallel
 from training.config import LossConfig, OptimConfig, TrainConfig
 from training.gradients import cosines, mean_by_task
 from training.networks import autocast
@@ -136,6 +137,12 @@ def optimizer(model: WorldModel, config: OptimConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.l2 / config.lr, fused=True)
 
 
+@torch.no_grad()
+def _copy(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    """Ours become as theirs, in few launches on a GPU."""
+    torch._foreach_copy_(ours, theirs)  # pyright: ignore[reportPrivateImportUsage]
+
+
 class Learner:
     """Owns the weights being trained, their moving average, and the optimiser."""
 
@@ -146,16 +153,30 @@ class Learner:
                         untrained_like(model)).eval().requires_grad_(False)  # fmt: skip
         self.optimizer = optimizer(model, config.optim)
         self.updates = 0
+        self.skipped = 0  # of them, how many at the end were skipped one after the other
+        self.guilty: Tensor | None = None  # [B] bool: to blame for it, if the last was skipped
+        self.reason = ""  # why it was
+        self._before = [buffer.clone() for buffer in model.buffers()]
         self._losses = unrolled_losses
         if config.optim.compile:
             self._losses = torch.compile(unrolled_losses, dynamic=False)
 
     def update(self, batch: TrainingBatch) -> tuple[dict[str, float], Tensor]:
-        """Take one step; return metrics and the value error of the roots [B]."""
+        """Take one step; return metrics and the value error of the roots [B].
+
+        Where a sample or a gradient is not finite, the step is skipped, in all processes alike:
+        weights, average, statistics and Adam stay, the metrics are empty, `guilty` says whose
+        fault it was.
+
+        Raises:
+            FloatingPointError: `faults.IN_A_ROW` updates were skipped one after the other.
+        """
         config = self.config
         model = self.model
+        _copy(self._before, list(model.buffers()))
         if not 0 < config.optim.freeze_norm_after <= self.updates:
-            model.obs_norm.update(batch.observation[batch.step_mask])
+            sound = batch.observation.isfinite().all(-1)  # one bad frame would blind all samples
+            model.obs_norm.update(batch.observation[batch.step_mask & sound])
         measured = bool(config.cosine_every) and self.updates % config.cosine_every == 0
         unrolled = unrolled_losses if measured else self._losses  # compiled: one backward only
         with autocast(batch.value.device, config.precision):
@@ -163,9 +184,14 @@ class Learner:
             if config.loss.ascent:
                 terms["ascent"] = ascent(model, self.average, batch, config.search.discount)
         unroll = config.targets.unroll
-        total = sum(getattr(config.loss, name) * term for name, term in terms.items()) / unroll
+        total = torch.as_tensor(
+            sum(getattr(config.loss, name) * term for name, term in terms.items()) / unroll
+        )
+        error = (roots.value - batch.value[:, 0]).abs()
+        data, result = faults.faulty(batch), ~(total.isfinite() & error.isfinite())
         weighted = batch.weight * total
-        loss = weighted.mean()
+        # not finite on one process, the averaged gradients are not on any
+        loss = weighted.mean() * torch.where((data | result).any(), torch.nan, 1.0)
         angles = cosines(model, weighted, batch.task, config.tasks) if measured else {}
         for group in self.optimizer.param_groups:
             progress = self.updates / config.online_updates
@@ -174,14 +200,6 @@ class Learner:
         loss.backward()
         parallel.average_gradients(model)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
-        if not norm.isfinite():
-            raise FloatingPointError(f"the gradient of update {self.updates} is not finite")
-        self.optimizer.step()
-        parallel.average_statistics(model)
-        self.updates += 1
-        if self.updates % config.optim.ema_every == 0:
-            self._move_average(config.optim.ema)
-        error = (roots.value - batch.value[:, 0]).abs()
         figures = {f"loss_{k}": v.detach().mean() / unroll for k, v in terms.items()}
         figures |= {
             "loss": loss.detach(),
@@ -192,7 +210,36 @@ class Learner:
         }
         numbers = torch.stack([figure.float() for figure in figures.values()]).tolist()  # one wait
         metrics = dict(zip(figures, numbers, strict=True))
-        return metrics | angles | self._by_task(torch.as_tensor(total), batch.task), error
+        if not math.isfinite(metrics["grad_norm"]):  # the same on all processes
+            self._skip(batch, data, result, {name: metrics[f"loss_{name}"] for name in terms})
+            return {}, error
+        self._step()
+        return metrics | angles | self._by_task(total, batch.task), error
+
+    def _step(self) -> None:
+        """Let the gradients change the weights."""
+        self.optimizer.step()
+        parallel.average_statistics(self.model)
+        self.updates += 1
+        self.skipped, self.guilty, self.reason = 0, None, ""
+        if self.updates % self.config.optim.ema_every == 0:
+            self._move_average(self.config.optim.ema)
+
+    def _skip(
+        self, batch: TrainingBatch, data: Tensor, result: Tensor, terms: dict[str, float]
+    ) -> None:
+        """Count an update, change nothing else; data, result: the samples [B] at fault."""
+        _copy(list(self.model.buffers()), self._before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.guilty = faults.guilty(data, result)
+        self.reason = faults.reason(self.updates, batch, self.guilty, terms, self.config.tasks)
+        self.updates += 1
+        self.skipped += 1
+        if self.skipped >= faults.IN_A_ROW:
+            raise FloatingPointError(
+                f"{self.skipped} updates in a row were not finite, from update "
+                f"{self.updates - self.skipped} on; the last was {self.reason}"
+            )
 
     def _by_task(self, total: Tensor, task: Tensor) -> dict[str, float]:
         """Return `loss_task/<name>`, the unweighted loss of every task in the batch."""

@@ -92,12 +92,26 @@ class TaskBuffer:
 
         Blocks of `block` steps; lengths [len(rows)] in steps.
         """
-        for row, length in zip(rows, lengths, strict=True):
-            tail = (length - 1) % block + 1 if length else 0
+        self._drop_last(rows, np.where(lengths > 0, (lengths - 1) % block + 1, 0))
+
+    def drop_newest(self, rows: np.ndarray, lengths: np.ndarray) -> None:
+        """Never sample a window with the last step, or the end, of the episodes that just ended.
+
+        lengths [len(rows)] in steps.
+        """
+        self._drop_last(rows, np.minimum(lengths, self.window + 1))
+
+    def _drop_last(self, rows: np.ndarray, steps: np.ndarray) -> None:
+        """Drop the last `steps` [len(rows)] frames before the final one."""
+        for row, tail in zip(rows, steps, strict=True):
             place = self.written[row] - 2 - np.arange(min(tail, self.columns - 1))
             column = place[place >= 0] % self.columns
-            self.dropped[row, column] = True
-            self.priorities.set(np.full(len(column), row), column, 0.0)
+            self.drop(np.full(len(column), row), column)
+
+    def drop(self, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Never sample the roots at rows [n], columns [n]."""
+        self.dropped[rows, columns] = True
+        self.priorities.set(rows, columns, 0.0)
 
     def _write(self, rows, observation, action, reward, terminal, last=False) -> None:
         column = self.written[rows] % self.columns
@@ -208,6 +222,10 @@ class Replay:
             for task, buffer in enumerate(self.buffers):
                 buffer.own = np.repeat(np.arange(tasks), rows) == task
 
+    def ready(self) -> bool:
+        """Tell whether every task has a window that can be sampled."""
+        return all(buffer.priorities.count() for buffer in self.buffers)
+
     def sample(
         self, batch: int, rng: np.random.Generator, counts: np.ndarray | None = None
     ) -> Batch:
@@ -248,6 +266,12 @@ class Replay:
             row, column = batch.place[1][mine], batch.place[2][mine]
             buffer.priorities.set(row, column, value[mine])
             buffer.top = float(max(buffer.top, value[mine].max(initial=0.0)))
+
+    def drop(self, batch: Batch, guilty: np.ndarray) -> None:
+        """Never sample the roots of the `guilty` [B] bool rows of a batch again."""
+        for task, buffer in enumerate(self.buffers):
+            mine = guilty & (batch.task == task) & ~batch.demo
+            buffer.drop(batch.place[1][mine], batch.place[2][mine])
 
     def store_search(
         self, batch: Batch, rows: np.ndarray, action: np.ndarray, value: np.ndarray, update: int

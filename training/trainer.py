@@ -6,6 +6,7 @@ same numbers as one that was not.
 """
 
 import dataclasses
+import math
 import subprocess
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from training.config import TrainConfig
 from training.engine import open_engine
 from training.episodes import Episodes
 from training.evaluation import MakeEnv, evaluate, worth
+from training.faults import Faults
 from training.learner import Learner
 from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig
@@ -33,6 +35,7 @@ from training.scheduler import allot, make_scheduler
 from training.suites import open_device, open_suite
 
 LONG = 1000  # control steps of an episode late in training
+PATIENCE = 10  # times the warm-up, until a task must have a window to learn from
 ROWS_AT_MOST = 2  # times its even number, for a task that a scheduler favours
 
 
@@ -81,7 +84,7 @@ class Trainer:
         )
         self.steps = 0  # environment steps of each task
         self.segment = 0
-        self.failures = 0  # episodes that the simulation's breakdown ended, since the last log line
+        self.faults = Faults()  # since the last log line
         self.seconds = 0.0
         self._resume()
         parallel.begin_equal(self.learner.model, self.learner.updates)
@@ -97,6 +100,7 @@ class Trainer:
             self.steps, self.segment = int(state["steps"]), int(state["segment"])
             self.seconds = float(state["seconds"])
             self.engine.restarts = int(state.get("restarts", 0))
+            self.learner.skipped = int(state.get("skipped", 0))
             self.scheduler.load(state.get("schedule", {}))
             self.saturation.load(state.get("saturation", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
@@ -161,6 +165,8 @@ class Trainer:
         those without new data after it.
         """
         ready, ratio = self.steps > self.warm_up, self.config.update_ratio
+        if ready and self.steps <= PATIENCE * self.warm_up:
+            ready = self.replay.ready()  # what was dropped may have been all there is
         own = self.learner.updates - self.batches.pretrain  # updates on its own experience too
         online = self.config.online_updates - self.learner.updates  # still to come
         count = 0
@@ -189,7 +195,8 @@ class Trainer:
             self.episodes.begin(rows, observation)
         for moment in found.moments:
             self.episodes.add(moment, random)
-            self.failures += int(moment.failed.sum())
+            names = [self.config.tasks[index] for index in self.task_index]
+            self.faults.drop(moment.failed, moment.fault, names)
             self.steps += self.config.collect.envs_per_task
 
     def _learn(self) -> None:
@@ -203,8 +210,13 @@ class Trainer:
         searched = time.perf_counter()
         metrics, error = self.learner.update(training_batch)
         learned = time.perf_counter()
-        self.batches.keep(batch, error.cpu().numpy(), fresh, self.learner.updates)
-        self.averages.add(metrics | fresh.facts | {"ms_update": 1e3 * (learned - searched)})
+        guilty = self.learner.guilty
+        if guilty is None:
+            self.batches.keep(batch, error.cpu().numpy(), fresh, self.learner.updates)
+            self.averages.add(metrics | fresh.facts | {"ms_update": 1e3 * (learned - searched)})
+        else:
+            self.replay.drop(batch, guilty.cpu().numpy())
+            self.faults.skip(self.learner.reason)
         self.seconds += time.perf_counter() - began
         self.display.at(self.learner.updates)
         if self.learner.updates % self.config.log_every == 0:
@@ -218,20 +230,22 @@ class Trainer:
             row |= {f"share/{n}": float(s) for n, s in zip(self.config.tasks, shares, strict=True)}
         if self.config.engine != "local":
             row["actor_restarts"] = self.engine.restarts
-        if self.failures:
-            row["failed_episodes"] = self.failures
-            print(f"{self.failures} episodes ended by a breakdown of the simulation", flush=True)
-            self.failures = 0
-        self.metrics.write(row)
+        facts, lines = self.faults.take()
+        self.metrics.write(row | facts)
+        for line in lines:
+            print(line, flush=True)
         returns = " ".join(
             f"{name} {means[f'train_return/{name}']:.0f}/{means[f'train_length/{name}']:.0f}"
             for name in self.config.tasks
             if f"train_return/{name}" in means
         )
         total = sum(means.get(f"ms_{part}", 0.0) for part in ("sample", "reanalyse", "update"))
+        loss, value, error = (
+            means.get(name, math.nan) for name in ("loss", "value_target", "value_error")
+        )  # all were skipped: nan
         text = (
-            f"update {self.learner.updates:6d}  steps {self.steps:7d}  loss {means['loss']:.3f}  "
-            f"value {means['value_target']:.1f}±{means['value_error']:.2f}  {total:.0f} ms"
+            f"update {self.learner.updates:6d}  steps {self.steps:7d}  loss {loss:.3f}  "
+            f"value {value:.1f}±{error:.2f}  {total:.0f} ms"
         )
         self.display.line(self.learner.updates, text, returns)
 
@@ -242,6 +256,7 @@ class Trainer:
             "segment": self.segment,
             "seconds": self.seconds,
             "restarts": self.engine.restarts,
+            "skipped": self.learner.skipped,
             "schedule": self.scheduler.state(),
             "saturation": self.saturation.state(),
         }
