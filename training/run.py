@@ -8,7 +8,10 @@ The same command again resumes the run in `out`.
 
 import sys
 
+from training.door import interruptible, reason
 
+
+@interruptible("the same command resumes from the last checkpoint")
 def main() -> int:
     try:
         from safetensors import SafetensorError
@@ -24,22 +27,20 @@ def main() -> int:
         return 2
     try:
         config = from_command_line(load_config, __doc__)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if config is None:
+            return 0
+        trainer = Trainer(parallel.begin(config))
+    except (ValueError, KeyError, OSError, MemoryError) as error:  # an out= that cannot be written
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
-    if config is None:
-        return 0
     try:
-        Trainer(parallel.begin(config)).run()
+        trainer.run()
     except (CheckpointError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
         print(f"error: {error}; the last checkpoint is as it was", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
     return 0
 
 
