@@ -88,7 +88,7 @@ BOUNDS: dict[str, Bounds] = {
     "optim.l2": NATURAL,
     "optim.clip": POSITIVE,
     "optim.drop_at": NATURAL,
-    "optim.ema": Bounds(0, 1, above=True),
+    "optim.ema": SHARE,
     "optim.ema_every": COUNT,
     "optim.freeze_norm_after": NATURAL,
     "replay.capacity": COUNT,
@@ -100,7 +100,6 @@ BOUNDS: dict[str, Bounds] = {
     "replay.recent": COUNT,
     "replay.drop_tail": NATURAL,
     "collect.envs_per_task": COUNT,
-    "collect.fall_height": NATURAL,
     "collect.episode_steps": COUNT,
     "collect.long_episodes_after": NATURAL,
     "collect.saturation": NATURAL,
@@ -156,7 +155,7 @@ def check(config: TrainConfig) -> None:
     check_bounds(config, BOUNDS)
     check_tasks(config.tasks)
     for key, equal in RANGES.items():
-        _check_range(key, _value(config, key), equal)
+        check_range(key, _value(config, key), equal)
     for key, allowed in CHOICES.items():
         if _value(config, key) not in allowed:
             raise ConfigError(f"{key}={_value(config, key)!r}; there are {', '.join(allowed)}")
@@ -194,6 +193,14 @@ def check_tasks(names: tuple[str, ...]) -> None:
         raise ConfigError(f"tasks={list(names)}: expected every name once, {twice} come twice")
 
 
+def check_range(key: str, value: tuple[float, ...], equal: bool) -> None:
+    """Refuse what is not (low, high); `equal`: the two may be the same."""
+    if len(value) != 2 or not (value[0] <= value[1] if equal else value[0] < value[1]):
+        raise ConfigError(
+            f"{key}={list(value)}: expected [low, high] with low {'<=' if equal else '<'} high"
+        )
+
+
 def _value(config: Any, key: str) -> Any:
     return functools.reduce(getattr, key.split("."), config)
 
@@ -205,13 +212,6 @@ def _numbers(value: Any) -> list[float]:
 
 def _shown(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _check_range(key: str, value: tuple[float, ...], equal: bool) -> None:
-    if len(value) != 2 or not (value[0] <= value[1] if equal else value[0] < value[1]):
-        raise ConfigError(
-            f"{key}={list(value)}: expected [low, high] with low {'<=' if equal else '<'} high"
-        )
 
 
 def _check_length(config: TrainConfig) -> None:
