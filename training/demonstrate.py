@@ -220,9 +220,9 @@ def main() -> int:
         config = from_command_line(lambda words: choose(words, presets, "h1"), __doc__)
         if config is None:
             return 0
-        prepare_file(Path(config.out))
         labels = {name: label_of(config, name) for name in config.tasks}
         casts = {name: cast(config, name, labels[name][0]) for name in config.tasks}
+        prepare_file(Path(config.out))
     except (ValueError, KeyError, OSError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         return 2

@@ -62,6 +62,6 @@ def tensorboard_writer(folder: Path, resume_at: int) -> Any:
 
 def _updates(line: str) -> float:
     try:
-        return json.loads(line)["updates"]
-    except (ValueError, KeyError):
+        return float(json.loads(line)["updates"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")  # cut short by an interruption
