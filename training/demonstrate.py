@@ -12,6 +12,9 @@ and `handover=` episodes begin where another task was going on: how to stop, not
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import json
 import sys
 import time

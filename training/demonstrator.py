@@ -10,6 +10,9 @@ lie in out/best.safetensors. The same command again resumes the run in `out`.
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import json
 import sys
 from dataclasses import dataclass, field, replace

@@ -9,6 +9,9 @@ installed. Progress goes to standard error; the table, and one line of JSON, to 
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import dataclasses
 import functools
 import json

@@ -16,6 +16,9 @@ the same command goes on where it stopped; last line: JSON.
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import dataclasses
 import json
 import sys

@@ -1,7 +1,11 @@
 """The doors of demonstrator and recording refuse in one sentence, and resume only what fits."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -170,3 +174,16 @@ def test_the_folder_of_a_recording_is_made_before_anything_is_recorded(
     assert json.loads(output.splitlines()[-1])["stand"]["transitions"] == 2
     status, _, errors = call_door(demonstrate.main, *words[:-1], f"out={tmp_path}")
     assert status == 2 and "is a folder" in errors
+
+
+@pytest.mark.parametrize("name", ["run", "evaluate", "demonstrator", "demonstrate", "study"])
+def test_control_c_while_a_door_loads_ends_with_130_and_one_line(name, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, f"training/{name}.py", "--help"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+        cwd=root, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted") and len(done.stderr.splitlines()) == 1
