@@ -70,7 +70,10 @@ def from_words(words: Sequence[str], doc: str) -> int:
         title, parts, facts = make(sources)
     except (ValueError, OSError, KeyError, ModuleNotFoundError) as error:
         return _complain(str(error))
-    files = write(out, title, parts)
+    try:
+        files = write(out, title, parts)
+    except OSError as error:
+        return _complain(f"out={out}: expected a file that can be written ({error})")
     print(f"{title}: {out}, {sum(file.stat().st_size for file in files) // 1024} KiB")
     print(json.dumps({**facts, "out": str(out), "files": len(files)}))
     return 0

@@ -1,20 +1,18 @@
-"""What a training run can be told: frozen dataclasses, and which values fit together.
+"""What a training run can be told: frozen dataclasses. Which values fit: `training.checks`.
 
 Ready ones: `training.presets`. How words become them: `training.cli`.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.checks import check
 from training.cli import ConfigError, rebuild
 from training.mcts import SearchConfig
 from training.randomization import Randomization
 from training.scheduler import ScheduleConfig
-from training.tasks import task
 
 
 @dataclass(frozen=True)
@@ -215,88 +213,12 @@ class TrainConfig:
     ray: RayConfig = field(default_factory=RayConfig)
 
     def __post_init__(self) -> None:
-        if self.search.simulations < self.proposals.count:
-            raise ConfigError(
-                f"search.simulations={self.search.simulations} is less than the "
-                f"{self.proposals.count} root candidates of proposals.*"
-            )
-        shares = self.replay.task_share
-        if shares and (len(shares) != len(self.tasks) or min(shares) <= 0):
-            raise ConfigError(
-                f"replay.task_share={list(shares)}: expected one positive number for each of "
-                f"{list(self.tasks)}"
-            )
-        if self.replay.shared:
-            self._check_sharing()
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            raise ConfigError(f"device={self.device!r}; there are cpu, cuda, cuda:0, cuda:1, …")
-        rows = len(self.tasks) * self.collect.envs_per_task
-        if self.engine == "ray" and self.ray.collectors > rows:
-            raise ConfigError(f"ray.collectors={self.ray.collectors} share {rows} environments")
-        if self.offline_updates and not 0 < self.offline_updates < self.updates:
-            raise ConfigError(
-                f"offline_updates={self.offline_updates} is not in 0..{self.updates - 1} (updates)"
-            )
-        if self.evaluate_every % self.segment:
-            raise ConfigError(
-                f"evaluate_every={self.evaluate_every} is no multiple of segment={self.segment}"
-            )
-        for key, allowed in _CHOICES.items():
-            value = functools.reduce(getattr, key.split("."), self)
-            if value not in allowed:
-                raise ConfigError(f"{key}={value!r}; there are {', '.join(allowed)}")
-        positions = self.targets.unroll + 1
-        if not 1 <= self.targets.reanalyse_positions <= positions:
-            raise ConfigError(
-                f"targets.reanalyse_positions={self.targets.reanalyse_positions} is not in "
-                f"1..{positions}, the positions of targets.unroll={self.targets.unroll}"
-            )
-        if self.targets.reanalyse_every < 1:
-            raise ConfigError(
-                f"targets.reanalyse_every={self.targets.reanalyse_every} is less than 1"
-            )
-        if self.targets.imagined_share and not self.targets.lookahead:
-            raise ConfigError(
-                f"targets.imagined_share={self.targets.imagined_share} needs targets.lookahead=1 "
-                "or more: without, a value would be its own target"
-            )
-        if not self.tasks or self.optim.batch < len(self.tasks):
-            raise ConfigError(
-                f"optim.batch={self.optim.batch} gives no sample to each of tasks={self.tasks}"
-            )
+        check(self)
 
     @property
     def online_updates(self) -> int:
         """How many updates have new data: what learning rate, noise and shares go by."""
         return self.updates - self.offline_updates
-
-    def _check_sharing(self) -> None:
-        scenes = sorted({task(name).scene for name in self.tasks})
-        if self.suite != "ours" or self.schedule.moves_rows or len(scenes) > 1:
-            raise ConfigError(
-                "replay.shared=true needs suite=ours, a schedule that leaves the rows alone and "
-                f"tasks of one scene; given suite={self.suite}, schedule.kind={self.schedule.kind}"
-                f", {list(self.tasks)} of {scenes}"
-            )
-
-
-_CHOICES = {
-    "targets.policy_target": ("best", "weighted"),
-    "targets.value_reduce": ("min2", "min2_each", "min", "mean"),
-    "loss.entropy_mode": ("as-released", "off", "bonus", "target"),
-    "model.head_norm": ("batch", "layer"),
-    "model.support": ("h", "linear"),
-    "collect.observation": ("benchmark", "body"),
-    "collect.random_stores": ("executed", "planned"),
-    "loss.path_target": ("mean", "min"),
-    "optim.average_start": ("copy", "own"),
-    "optim.decay": ("adam", "adamw"),
-    "search.counts": ("as-released", "gumbel"),
-    "search.rescale": ("tree", "node"),
-    "engine": ("local", "ray"),
-    "suite": ("ours", "real"),
-    "precision": ("float32", "bfloat16"),
-}
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:

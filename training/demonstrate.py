@@ -12,6 +12,9 @@ and `handover=` episodes begin where another task was going on: how to stop, not
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import json
 import sys
 import time
@@ -20,15 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from training import demos
-from training.checkpoint import CheckpointError
 from training.cli import ConfigError, choose, from_command_line
 from training.collector import PELVIS_HEIGHT
 from training.contenders import Contender
+from training.demonstrator_checks import check_recording
+from training.door import interruptible, reason
 from training.h1_env import H1Env
 from training.handover import sources
 from training.limits import spread
+from training.output import prepare_file
 from training.performers import braking, check_alike, company, performer
 from training.randomization import Randomization
 from training.trainer import git_sha
@@ -66,6 +72,7 @@ class DemonstrateConfig:
     randomization: Randomization = field(default_factory=Randomization)
 
     def __post_init__(self) -> None:
+        check_recording(self)
         if bool(self.brake_speed) != bool(self.brake_policy):
             raise ConfigError(
                 f"brake_speed={self.brake_speed} and brake_policy={self.brake_policy!r}: "
@@ -208,7 +215,9 @@ def label_of(config: DemonstrateConfig, name: str) -> tuple[Contender, str]:
     return who, source
 
 
+@interruptible("nothing was written")
 def main() -> int:
+    """Read the words, record, write."""
     presets = {"h1": DemonstrateConfig()}
     try:
         config = from_command_line(lambda words: choose(words, presets, "h1"), __doc__)
@@ -216,8 +225,9 @@ def main() -> int:
             return 0
         labels = {name: label_of(config, name) for name in config.tasks}
         casts = {name: cast(config, name, labels[name][0]) for name in config.tasks}
-    except (ConfigError, CheckpointError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        prepare_file(Path(config.out))
+    except (ValueError, KeyError, OSError) as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
     episodes, summary = {}, {}
     for name in config.tasks:
@@ -239,7 +249,11 @@ def main() -> int:
         "git": git_sha(),
         "seed": str(config.seed),
     }
-    demos.write(Path(config.out), episodes, facts)
+    try:
+        demos.write(Path(config.out), episodes, facts)
+    except (OSError, SafetensorError) as error:  # a full disk
+        print(f"error: out={config.out}: {reason(error)}", file=sys.stderr)
+        return 1
     print(json.dumps({"out": config.out, **summary}))
     return 0
 

@@ -10,6 +10,9 @@ lie in out/best.safetensors. The same command again resumes the run in `out`.
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import json
 import sys
 from dataclasses import dataclass, field, replace
@@ -17,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from runtime import h1
 from training import features
-from training.cli import ConfigError, choose, describe, rebuild
+from training.cli import ConfigError, choose, from_command_line, rebuild
+from training.demonstrator_checks import check_run
+from training.door import interruptible, reason
+from training.output import prepare_folder
 from training.prices import price_list
 from training.randomization import Randomization
 from training.sac import Sac, SacConfig
@@ -74,6 +80,7 @@ class DemonstratorConfig:
     handover: float = 0.0  # share of the episodes that begin where another task was going on
 
     def __post_init__(self) -> None:
+        check_run(self)
         scenes = {task(name).scene for name in self.tasks}
         if len(scenes) != 1:
             raise ConfigError(f"tasks={list(self.tasks)} lie in different scenes: {sorted(scenes)}")
@@ -196,29 +203,24 @@ def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
+@interruptible("the same command resumes from the last save")
 def main() -> int:
-    words = sys.argv[1:]
-    wants_help = any(word in ("-h", "--help") for word in words)
+    """Read the words and run the demonstrator."""
     try:
-        config = choose(
-            [word for word in words if word not in ("-h", "--help")],
-            PRESETS, "h1",
-        )  # fmt: skip
-    except (ConfigError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if wants_help:
-        print(__doc__, *describe(config), sep="\n")
-        return 0
-    try:
+        config = from_command_line(lambda words: choose(words, PRESETS, "h1"), __doc__)
+        if config is None:
+            return 0
         from training.demonstrator_run import Demonstrator  # which imports this module
 
-        Demonstrator(config).run()
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last save", file=sys.stderr)
-        return 130
-    except FloatingPointError as error:
-        print(f"error: {error}; the last save is as it was", file=sys.stderr)
+        prepare_folder(Path(config.out))
+        run = Demonstrator(config)
+    except (ValueError, KeyError, OSError, MemoryError) as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return 2
+    try:
+        run.run()
+    except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
+        print(f"error: {reason(error)}; the last save is as it was", file=sys.stderr)
         return 1
     return 0
 

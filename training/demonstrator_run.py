@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runtime import h1
 from training import features, mirror, schedules
-from training.checkpoint import write_text
-from training.cli import to_dict
+from training.checkpoint import CheckpointError, write_text
+from training.cli import ConfigError, to_dict
 from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
+from training.demonstrator_checks import check_same
+from training.door import reason
 from training.evaluation import Score, evaluate
 from training.h1_env import H1Env
 from training.handover import sources
@@ -223,8 +227,9 @@ class Demonstrator:
         state = {"updates": self.sac.updates, "steps": self.steps, "segment": self.segment,
                  "best": self.best, "judged_by": self.judged_by}  # fmt: skip
         facts["state"] = json.dumps(state)
-        self.replay.save(self.folder / "replay.part")
-        _write(self.folder / "resume.part", self._tensors(), facts)
+        with _tidy(self.folder / "replay.part"):
+            self.replay.save(self.folder / "replay.part")
+            _write(self.folder / "resume.part", self._tensors(), facts)
         (self.folder / "replay.part").replace(self.folder / "replay.safetensors")
         (self.folder / "resume.part").replace(self.folder / "resume.safetensors")
         write_text(self.folder / "state.json", json.dumps(state))
@@ -243,6 +248,19 @@ class Demonstrator:
             text = json.dumps({"config": to_dict(self.config)}, indent=1)
             write_text(self.folder / "config.json", text)
             return
+        try:
+            self._take_up()
+        except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise CheckpointError(
+                f"cannot resume {self.folder}: {reason(error)}; another out= begins anew"
+            ) from error
+        print(f"resumed {self.folder} at {self.sac.updates} updates, {self.steps} steps")
+
+    def _take_up(self) -> None:
+        """Restore what `_save` saved last."""
+        check_same(self.folder / "resume.safetensors", self.config)
         state = json.loads((self.folder / "state.json").read_text())
         tensors = load_file(self.folder / "resume.safetensors")
         self.sac.log_alpha.data.copy_(tensors["log_alpha"])
@@ -260,7 +278,6 @@ class Demonstrator:
         self.sac.updates, self.steps = int(state["updates"]), int(state["steps"])
         self.segment, self.best = int(state["segment"]), float(state["best"])
         self.judged_by = state.get("judged_by", [])
-        print(f"resumed {self.folder} at {self.sac.updates} updates, {self.steps} steps")
 
 
 def mirrored(batch: Samples, rng: np.random.Generator) -> Samples:
@@ -279,7 +296,18 @@ def mirrored(batch: Samples, rng: np.random.Generator) -> Samples:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def _tidy(part: Path) -> Iterator[None]:
+    """Delete a half-written file where writing fails: a full disk gets its room back."""
+    try:
+        yield
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
     part = path.with_name(path.name + ".new")
-    save_file(tensors, part, metadata=facts)
+    with _tidy(part):
+        save_file(tensors, part, metadata=facts)
     part.replace(path)

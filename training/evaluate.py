@@ -9,6 +9,9 @@ installed. Progress goes to standard error; the table, and one line of JSON, to 
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import dataclasses
 import functools
 import json
@@ -22,12 +25,16 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from runtime.h1 import ACTION_MAPS
 from training.checkpoint import write_text
+from training.checks import COUNT, SEED, THREADS, check_bounds
 from training.cli import ConfigError, choose, from_command_line
 from training.contenders import Contender, contenders
+from training.door import interruptible, reason
 from training.evaluation import MakeEnv, Score, evaluate, normalised, worth
 from training.h1_env import H1Env
 from training.hb_adapter import RealEnv, load_package
+from training.output import prepare_file
 from training.tasks import TASK_SETS, task
 from training.trainer import git_sha
 
@@ -167,7 +174,6 @@ def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> 
             for player, by in results.items()
         }
         path = Path(config.out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {"config": facts, "scores": scores, "episodes": every}
         write_text(path, json.dumps(content, indent=1) + "\n")
     print(json.dumps({**facts, "scores": scores}))
@@ -183,14 +189,15 @@ def load(words: list[str]) -> EvaluateConfig:
     for name, value, known in (
         ("protocol", config.protocol, (*PROTOCOLS, "both")),
         ("suite", config.suite, tuple(SUITES)),
+        ("action_map", config.action_map, tuple(ACTION_MAPS)),
     ):
         if value not in known:
             raise ConfigError(f"{name}={value!r}; there are {', '.join(known)}")
-    if config.episodes < 1 or config.steps < 1 or config.threads < 1:
-        raise ConfigError("episodes, steps and threads must be at least 1")
+    check_bounds(config, {"episodes": COUNT, "steps": COUNT, "threads": THREADS, "seed": SEED})
     return config
 
 
+@interruptible("nothing was reported")
 def main() -> int:
     """Read the words, score, report."""
     try:
@@ -201,11 +208,16 @@ def main() -> int:
             load_package()
         players = contenders(config.policy, config.action_map)
         names = tasks_of(config, players)
+        if config.out:
+            prepare_file(Path(config.out))
     except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
-    report(config, score(config, players, names), names)
+    try:
+        report(config, score(config, players, names), names)
+    except OSError as error:  # a full disk; the table has been printed
+        print(f"error: out={config.out}: {reason(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

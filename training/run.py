@@ -6,10 +6,14 @@
 The same command again resumes the run in `out`.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
+from training.door import interruptible, reason
 
+
+@interruptible("the same command resumes from the last checkpoint")
 def main() -> int:
     try:
         from safetensors import SafetensorError
@@ -24,27 +28,31 @@ def main() -> int:
         how = "pip install 'ezm[train]', or in a checkout pip install -e '.[train]'"
         print(f"error: {error}; training needs {how}", file=sys.stderr)
         return 2
-    try:
-        config = from_command_line(load_config, __doc__)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if config is None:
+    with contextlib.ExitStack() as stack:
+        try:
+            config = from_command_line(load_config, __doc__)
+            if config is None:
+                return 0
+            mine = parallel.begin(config)
+            stack.enter_context(alone(Path(mine.out)))
+            trainer = Trainer(mine)
+        except (
+            ValueError,
+            KeyError,
+            OSError,
+            MemoryError,
+        ) as error:  # an out= that cannot be written
+            print(f"error: {reason(error)}", file=sys.stderr)
+            return 2
+        try:
+            trainer.run()
+        except (CheckpointError, ConfigError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
+            print(f"error: {error}; the last checkpoint is as it was", file=sys.stderr)
+            return 1
         return 0
-    try:
-        mine = parallel.begin(config)
-        with alone(Path(mine.out)):
-            Trainer(mine).run()
-    except (CheckpointError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
-        print(f"error: {error}; the last checkpoint is as it was", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,14 +16,22 @@ the same command goes on where it stopped; last line: JSON.
 
 from __future__ import annotations
 
+import training.quiet  # noqa: F401  before all that takes long
+
+# isort: split
 import dataclasses
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from training.checks import COUNT, NATURAL, SEED, check_bounds
 from training.cli import ConfigError, choose, describe
 from training.config import TrainConfig
+from training.door import interruptible, reason
+from training.output import prepare_file, prepare_folder
 from training.presets import PRESETS
 from training.scheduler import KINDS as SCHEDULES
 from training.study_report import report
@@ -58,6 +66,14 @@ class StudyConfig:
     episodes: int = 16  # per task and score
     encoder: str = "hashed-ngrams-256"  # of the instructions (what=language)
     chart: str = ""  # file.svg; empty: <out>/<what>.svg
+
+    def __post_init__(self) -> None:
+        if self.what not in KINDS:
+            raise ConfigError(f"what={self.what!r}; there are {', '.join(KINDS)}")
+        for name in ("seeds", "counts"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name}=[]: expected one {name[:-1]} at least")
+        check_bounds(self, {"seeds": SEED, "counts": COUNT, "cover": NATURAL, "episodes": COUNT})
 
 
 def plan_tasks(study: StudyConfig, base: TrainConfig) -> list[Run]:
@@ -123,12 +139,10 @@ PLANS = {
 
 def study(config: StudyConfig, base: TrainConfig) -> int:
     """Train and score every run that is not scored yet; print table and JSON, draw the chart."""
-    if config.what not in KINDS:
-        raise ConfigError(f"what={config.what!r}; there are {', '.join(KINDS)}")
-    if not config.seeds:
-        raise ConfigError("seeds=[]: expected one seed at least")
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    chart = Path(config.chart) if config.chart else out / f"{config.what}.svg"
+    prepare_folder(out)
+    prepare_file(chart, "chart")
     results = []
     for seed in config.seeds:
         for number, run in enumerate(PLANS[config.what](config, base)):
@@ -137,7 +151,6 @@ def study(config: StudyConfig, base: TrainConfig) -> int:
             done = train_and_score(Run(run.label, own), config.episodes)
             results.append(done)
             print(f"{run.label}: {', '.join(own.tasks)}; seed {seed}: {done.summary()}", flush=True)
-    chart = Path(config.chart) if config.chart else out / f"{config.what}.svg"
     facts = report(config.what, results, chart)
     facts |= {"what": config.what, "preset": base.preset, "seeds": list(config.seeds)}
     (out / f"{config.what}.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -152,6 +165,7 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     return mine, [word for word in words if word not in mine]
 
 
+@interruptible("the same command resumes")
 def main() -> int:
     """Read the words and run the study."""
     words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
@@ -163,12 +177,12 @@ def main() -> int:
             print(__doc__, *describe(config), "", "Of its runs:", *describe(base), sep="\n")
             return 0
         return study(config, base)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ConfigError, KeyError) as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return 130
+    except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
+        print(f"error: {reason(error)}; the same command resumes", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import sys
 
+from training.door import interruptible
 
+
+@interruptible("the same command resumes")
 def main() -> int:
     """Run the study that the words ask for; return the exit code."""
     try:

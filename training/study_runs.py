@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,23 +60,31 @@ def train_and_score(run: Run, episodes: int) -> Result:
     """Train a run to its end and score it, or read the score that its folder has.
 
     Raises:
-        ConfigError: the folder has a score of another configuration.
+        ConfigError: the folder has a score of another configuration or a broken one, the run cannot
+            be built, or it was stopped before its end: then it has no score yet.
     """
     folder, config = Path(run.config.out), run.config
     file = folder / "score.json"
     if file.is_file():
-        saved = json.loads(file.read_text())
-        theirs = to_dict(from_dict(saved["config"]))  # with the keys that came since
+        saved, theirs = _read_score(file)
         mine = {**to_dict(config), "out": theirs["out"]}  # a folder may have moved
         if theirs != mine or saved["episodes"] != episodes:
             raise ConfigError(f"{folder} has a study of other settings; give another out=")
     else:
         make_env, sizes = environments(config)
-        trainer = Trainer(config, make_env=make_env, sizes=sizes)
+        try:
+            trainer = Trainer(config, make_env=make_env, sizes=sizes)
+        except (ValueError, MemoryError) as error:
+            raise ConfigError(f"{folder}: {error}") from error
         whole, began = trainer.learner.updates == 0, time.process_time()
         with _quiet(folder):
             trainer.run()
         used = time.process_time() - began
+        if trainer.learner.updates < config.updates:
+            raise ConfigError(
+                f"{folder} stopped at {trainer.learner.updates} of {config.updates} updates by "
+                f"max_minutes={config.max_minutes} and is not scored; the same command goes on"
+            )
         agent = Agent(trainer.learner.average, config, {})
         saved = {
             "config": to_dict(config),
@@ -88,6 +97,24 @@ def train_and_score(run: Run, episodes: int) -> Result:
         checkpoint.write_text(file, json.dumps(saved, indent=1))
     facts = saved["scores"], curves(folder), saved["steps"], saved["git"]
     return Result(run, *facts, saved.get("cpu_seconds"))
+
+
+def _read_score(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a score.json holds, and its configuration with the keys that came since.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        saved = json.loads(file.read_text())
+        missing = {"config", "episodes", "scores", "steps", "git"} - set(saved)
+        if missing or not isinstance(saved["scores"], dict):
+            raise ValueError(f"it lacks {sorted(missing) or 'scores by task'}")
+        return saved, to_dict(from_dict(saved["config"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{file} is no score of a run ({error}); without it the same command scores anew"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -218,6 +218,10 @@ def test_what_is_written_in_a_run_cannot_run_in_the_page():
         (["models/h1", "out=x.pdf"], "ends in .html or .md"),
         (["models/h1", "otu=x.html"], "did you mean 'out'"),
         (["out=x.html"], "nothing to report on"),
+        (
+            ["models/h1", "out=/proc/x.html"],
+            "out=/proc/x.html: expected a file that can",
+        ),
     ],
 )
 def test_bad_input_ends_with_code_2_and_a_sentence(words, says):

@@ -112,13 +112,43 @@ def test_task_sets_are_names_for_their_tasks():
         (("policy=nowhere.onnx",), "nowhere.onnx"),
         (("action_map=odd", "policy=home"), "benchmark"),
         (("episode=3",), "episodes"),
+        (
+            ("action_map=odd", "policy=random"),
+            "'odd'; there are benchmark, home, stance",
+        ),
+        (("seed=-1",), "seed=-1: expected at least 0"),
+        (("threads=0",), "threads=0: expected at least 1"),
+        (("out=/proc/x/scores.json",), "out=/proc/x: expected a folder"),
+        (("out=docs",), "out=docs is a folder"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_with_a_sentence(run, words, named):
+def test_what_cannot_be_scored_is_refused_with_a_sentence(run, words, named, monkeypatch):
+    monkeypatch.setattr(door, "score", None)  # nothing is scored before
     status, _, errors = run(*words)
     assert status == 2
     assert errors.startswith("error: ")
     assert named in errors
+
+
+def test_control_c_while_scoring_ends_with_130_and_no_traceback(run, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "score", interrupted)
+    status, _, errors = run("policy=random", "tasks=[stand]")
+    assert (status, errors) == (130, "interrupted; nothing was reported\n")
+
+
+def test_a_disk_that_is_full_when_all_is_scored_is_a_sentence_beneath_the_table(
+    run, monkeypatch, tmp_path
+):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(door, "write_text", full)
+    status, output, errors = run("policy=random", "tasks=[stand]", *FAST, f"out={tmp_path / 'x'}")
+    assert status == 1
+    assert "stand" in output and "No space left" in errors.splitlines()[-1]
 
 
 def test_an_agent_is_not_scored_on_tasks_it_never_saw(run, agent_file):

@@ -35,3 +35,38 @@ def test_a_folder_without_metrics_is_refused_with_what_it_holds(tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["plot.py", str(tmp_path)])
     assert plot.main() == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def test_lines_that_are_no_row_and_values_that_have_no_place_are_left_out(tmp_path):
+    lines = ['[1, 2]', '3', 'null', '{"loss": 1.0}', '{"updates": "x", "loss": 1.0}',
+             '{"updates": null, "loss": 1.0}', '{"updates": NaN, "loss": 1.0}',
+             '{"updates": 5, "loss": NaN, "loss_value": Infinity, "loss_policy": 2.0}']  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert plot.read(tmp_path / "metrics.jsonl") == {
+        "updates": [(5.0, 5.0)], "loss_policy": [(5.0, 2.0)],
+    }  # fmt: skip
+
+
+def test_a_chart_of_a_run_with_nan_has_none_in_it(tmp_path, call_door):
+    rows = '{"updates": 1, "loss": 1.0}\n{"updates": 2, "loss": NaN}\n{"updates": 3, "loss": 2.0}\n'
+    (tmp_path / "metrics.jsonl").write_text(rows)
+    assert call_door(plot.main, str(tmp_path))[0] == 0
+    assert "nan" not in (tmp_path / "curves" / "losses.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", '{"updates": 3}\n', '{"updates": 3, "loss": NaN}', "[]"]
+)
+def test_metrics_with_nothing_to_draw_are_a_sentence_and_make_no_folder(text, tmp_path, call_door):
+    (tmp_path / "metrics.jsonl").write_text(text)
+    status, _, errors = call_door(plot.main, str(tmp_path))
+    assert status == 2
+    assert "nothing to draw" in errors and "metrics.jsonl" in errors
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "curves").exists()
+
+
+def test_metrics_that_are_no_text_are_a_sentence(tmp_path, call_door):
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe\x00")
+    status, _, errors = call_door(plot.main, str(tmp_path))
+    assert status == 2 and errors.startswith("error: ")

@@ -188,6 +188,13 @@ def test_points_stand_where_their_values_say(tmp_path):
         (["seeds=[]"], "one seed at least"),
         (["optim.nothing=1"], "nothing"),
         (["tasks=[walk]", "counts=[1]"], "preset=toy has"),
+        (["counts=[]"], "counts=[]: expected one count at least"),
+        (["counts=[0]"], "counts=[0]: expected at least 1"),
+        (["seeds=[-1]"], "seeds=[-1]: expected at least 0"),
+        (["episodes=0"], "episodes=0: expected at least 1"),
+        (["cover=-1"], "cover=-1: expected at least 0"),
+        (["chart=/proc/x/c.svg"], "chart=/proc/x: expected a folder"),
+        (["replay.task_share=[1,2]", "counts=[1]"], "task_share"),
     ],
 )
 def test_bad_words_end_with_a_sentence_and_exit_code_2(
@@ -196,3 +203,34 @@ def test_bad_words_end_with_a_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["study.py", *words, f"out={tmp_path}/out"])
     assert study.main() == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_out_that_cannot_be_made_is_a_sentence(call_door):
+    status, _, errors = call_door(study.main, "out=/proc/x/study")
+    assert status == 2
+    assert "out=/proc/x/study: expected a folder" in errors and len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"scores": {}}', '{"config": 3}'])
+def test_a_broken_score_is_refused_with_its_file(tmp_path, text):
+    (tmp_path / "score.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"score\.json is no score of a run"):
+        train_and_score(Run("2", dataclasses.replace(SHORT, out=str(tmp_path))), episodes=2)
+
+
+def test_a_score_whose_configuration_is_none_is_refused(tmp_path):
+    facts = {"config": 3, "episodes": 2, "scores": {}, "steps": 1, "git": "abc"}
+    (tmp_path / "score.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match="is no score of a run"):
+        train_and_score(Run("2", dataclasses.replace(SHORT, out=str(tmp_path))), episodes=2)
+
+
+def test_a_run_that_its_minutes_stopped_has_no_score_and_goes_on_to_one(tmp_path):
+    config = dataclasses.replace(
+        SHORT, tasks=("left",), updates=8, evaluate_every=8, max_minutes=1e-9, out=str(tmp_path)
+    )
+    with pytest.raises(ConfigError, match=r"stopped at 4 of 8 updates by max_minutes=1e-09"):
+        train_and_score(Run("1", config), episodes=2)
+    assert not (tmp_path / "score.json").exists()
+    assert train_and_score(Run("1", config), episodes=2).scores
+    assert (tmp_path / "score.json").is_file()
