@@ -246,6 +246,8 @@ def main() -> int:
         "action_map": next(iter(who.values()))[0],
         "policy": " ".join(f"{name}: {source}" for name, (_, source) in who.items()),
         "driver": Path(config.driver).name,
+        "robot": "h1",
+        "suite": "ours",
         "git": git_sha(),
         "seed": str(config.seed),
     }

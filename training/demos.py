@@ -7,7 +7,8 @@ The file is safetensors. For every task, frames one after another, [N, ...]:
     <task>/label        what the demonstrator meant to do: the action to imitate
     <task>/reward, <task>/last, <task>/terminal
 
-An episode's last frame (`last`) has an observation and no action. Metadata: format, action_map.
+An episode's last frame (`last`) has an observation and no action. Metadata: format, action_map;
+robot, suite and observation_size (the widest) in files since 2026-11; older ones lack them.
 """
 
 from __future__ import annotations
@@ -19,26 +20,32 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from runtime import h1
 from training.cli import ConfigError
 from training.config import ReplayConfig, TrainConfig
 from training.features import mirror_of, see
 from training.mirror import mirror_joints
 from training.replay import Batch, Replay
+from training.suites import robot
+from training.tasks import TASKS
 
 FORMAT = "ezm-episodes-1"
 FIELDS = ("observation", "action", "label", "reward", "last", "terminal")
+TABLES = ("observation", "action", "label")  # [N, width]; the others are [N]
+TOLERANCE = 1e-6  # by which rounding may take an action out of [-1, 1]
 FOREVER = 2**62  # the update at which a demonstration's label was made: it never grows stale
 
 
 def write(path: Path, episodes: dict[str, dict[str, np.ndarray]], facts: dict[str, str]) -> None:
     """Write episodes by task; `facts` needs action_map."""
+    widest = max(parts["observation"].shape[1] for parts in episodes.values())
     arrays = {
         f"{task}/{name}": np.ascontiguousarray(parts[name])
         for task, parts in episodes.items()
         for name in FIELDS
     }
     part = path.with_name(path.name + ".part")
-    save_file(arrays, part, metadata={"format": FORMAT, **facts})
+    save_file(arrays, part, metadata={"format": FORMAT, "observation_size": str(widest), **facts})
     part.replace(path)
 
 
@@ -47,16 +54,16 @@ def read(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Read the episodes of these tasks, from all files (commas between) that have some.
 
+    Observations of different widths are padded with zeros, as a run's are.
+
     Raises:
-        ConfigError: a file is not ours, no file has a task, or another action map was recorded.
+        ConfigError: a file is not ours, no file has a task, another action map was recorded, or an
+            array is not what it should be.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for path in str(paths).split(","):
         for task, parts in _read_one(path, action_map).items():
-            before = found.get(task)
-            found[task] = (
-                {n: np.concatenate([before[n], parts[n]]) for n in parts} if before else parts
-            )
+            found[task] = _joined(found[task], parts) if task in found else parts
     missing = [name for name in tasks if name not in found]
     if missing:
         raise ConfigError(f"demos={paths}: no episodes of {missing}; there are {sorted(found)}")
@@ -77,24 +84,138 @@ def _read_one(path: str, action_map: str) -> dict[str, dict[str, np.ndarray]]:
             f"demos={path} were recorded with action_map={facts.get('action_map')!r}, "
             f"this run has {action_map!r}"
         )
-    names = {name.split("/")[0] for name in arrays}
-    return {task: {name: arrays[f"{task}/{name}"] for name in FIELDS} for task in names}
+    names = sorted({name.split("/")[0] for name in arrays})
+    episodes = {
+        task: check(f"demos={path}: {task}", task, arrays_of(arrays, task)) for task in names
+    }
+    _check_facts(path, facts, episodes)
+    return episodes
+
+
+def arrays_of(arrays: dict[str, np.ndarray], task: str) -> dict[str, np.ndarray]:
+    """Return those of a task by field."""
+    return {n.partition("/")[2]: array for n, array in arrays.items() if n.startswith(f"{task}/")}
+
+
+def _joined(first: dict[str, np.ndarray], then: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the frames of both, the narrower observations padded with zeros."""
+    widest = max(first["observation"].shape[1], then["observation"].shape[1])
+    both = [parts | {"observation": _pad(parts["observation"], widest)} for parts in (first, then)]
+    return {name: np.concatenate([part[name] for part in both]) for name in FIELDS}
+
+
+def _pad(observation: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(observation, ((0, 0), (0, width - observation.shape[1])))
+
+
+def sizes_of(task: str) -> tuple[int, int] | None:
+    """Return the sizes of a task's observation and action; None: only its own package knows."""
+    return (TASKS[task].observation_size, h1.NUM_JOINTS) if task in TASKS else None
+
+
+def check(where: str, task: str, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the frames of a task if they can be learnt from; `where` begins what errors say.
+
+    Raises:
+        ConfigError: an array is missing or has another length, width, kind or range.
+    """
+    missing = [name for name in FIELDS if name not in parts]
+    if missing:
+        raise ConfigError(f"{where} has no {', '.join(missing)}; there are {sorted(parts)}")
+    parts = {name: parts[name] for name in FIELDS}
+    count = len(parts["action"]) if parts["action"].ndim else 0
+    for name, array in parts.items():
+        if array.ndim != (2 if name in TABLES else 1) or array.dtype.kind not in "fiub":
+            wanted = "[frames, width]" if name in TABLES else "[frames]"
+            raise ConfigError(
+                f"{where}/{name} has shape {array.shape} of {array.dtype}, "
+                f"expected {wanted} numbers"
+            )
+        if len(array) != count:
+            raise ConfigError(f"{where}/{name} has {len(array)} frames, action has {count}")
+        if not np.isfinite(array).all():
+            raise ConfigError(
+                f"{where}/{name} is not finite, first at frame {_first(~np.isfinite(array))}"
+            )
+    _check_sizes(where, task, parts)
+    _check_ends(where, parts)
+    for name in ("action", "label"):
+        beyond = np.abs(parts[name]) > 1.0 + TOLERANCE
+        if beyond.any():
+            raise ConfigError(
+                f"{where}/{name} is beyond -1 to 1 ({np.abs(parts[name]).max():.3g}), first at "
+                f"frame {_first(beyond)}"
+            )
+    return parts
+
+
+def _first(bad: np.ndarray) -> int:
+    return int(np.argwhere(bad)[0][0])
+
+
+def _check_sizes(where: str, task: str, parts: dict[str, np.ndarray]) -> None:
+    seen, acted = parts["observation"].shape[1], parts["action"].shape[1]
+    least, joints = sizes_of(task) or (seen, acted)
+    if seen < least:  # more: padded for the sake of other tasks
+        raise ConfigError(f"{where}/observation has {seen} numbers, expected {least}")
+    for name in ("action", "label"):
+        width = parts[name].shape[1]
+        if width != joints:
+            raise ConfigError(f"{where}/{name} has {width} numbers, expected {joints}")
+
+
+def _check_ends(where: str, parts: dict[str, np.ndarray]) -> None:
+    last, terminal = parts["last"].astype(bool), parts["terminal"].astype(bool)
+    if last.all():
+        raise ConfigError(f"{where} has {len(last)} frames, and none with an action")
+    if not last[-1]:
+        raise ConfigError(f"{where}/last: the last frame of all ends no episode")
+    if (terminal & ~last).any():
+        raise ConfigError(
+            f"{where}/terminal is true at frame {_first(terminal & ~last)}, where `last` is not"
+        )
+
+
+def _check_facts(
+    path: str, facts: dict[str, str], episodes: dict[str, dict[str, np.ndarray]]
+) -> None:
+    """Compare what newer files say of themselves with what they hold."""
+    told, widest = facts.get("robot"), max(p["observation"].shape[1] for p in episodes.values())
+    others = [task for task in episodes if told is not None and robot(task) != told]
+    if others:
+        raise ConfigError(f"demos={path}: robot={told!r}, but {others} are of {robot(others[0])!r}")
+    if facts.get("observation_size", str(widest)) != str(widest):
+        raise ConfigError(
+            f"demos={path}: observation_size={facts['observation_size']}, but it holds {widest}"
+        )
 
 
 class Demonstrations:
     """Episodes as batches; every transition equally likely."""
 
-    def __init__(self, config: TrainConfig, window: int):
+    def __init__(self, config: TrainConfig, window: int, sizes: tuple[int, int] | None = None):
+        """Read the episodes of `config.demos`; `sizes` are the run's, of observation and action.
+
+        Raises:
+            ConfigError: see `read`, or they have other sizes.
+        """
         episodes = read(config.demos, config.tasks, config.collect.action_map)
         view = config.collect.observation
         longest = max(len(parts["reward"]) for parts in episodes.values())
         seen = {task: see(view, parts["observation"]) for task, parts in episodes.items()}
-        sizes = max(part.shape[1] for part in seen.values()), episodes[config.tasks[0]]["action"]
+        sizes = sizes or _sizes(seen, episodes)
+        for task, parts in episodes.items():
+            held = seen[task].shape[1], parts["action"].shape[1]
+            if held[0] > sizes[0] or held[1] != sizes[1]:
+                raise ConfigError(
+                    f"demos={config.demos}: {task} has observations and actions of {held} numbers, "
+                    f"this run {sizes}"
+                )
         even = ReplayConfig(
             capacity=longest + window + 1, priority_exponent=0.0, recent_share=0.0,
             task_share=config.replay.task_share,
         )  # fmt: skip
-        self.replay = Replay(len(episodes), 1, sizes[0], sizes[1].shape[1], window, even)
+        self.replay = Replay(len(episodes), 1, *sizes, window, even)
         for buffer, (task, parts) in zip(self.replay.buffers, episodes.items(), strict=True):
             used = len(parts["reward"])
             buffer.observation[0, :used, : seen[task].shape[1]] = seen[task]
@@ -111,6 +232,13 @@ class Demonstrations:
         """Draw `count` windows, as many of each task as a batch has."""
         batch = self.replay.sample(count, rng)
         return dataclasses.replace(batch, demo=np.ones(len(batch.task), bool))
+
+
+def _sizes(
+    seen: dict[str, np.ndarray], episodes: dict[str, dict[str, np.ndarray]]
+) -> tuple[int, int]:
+    actions = [parts["action"].shape[1] for parts in episodes.values()]
+    return max(part.shape[1] for part in seen.values()), max(actions)
 
 
 def join(first: Batch, second: Batch) -> Batch:

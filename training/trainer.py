@@ -67,7 +67,7 @@ class Trainer:
         self.saturation = Saturation(tasks, config.collect.saturation)
         window = config.targets.unroll + config.targets.td_steps
         self.replay = Replay(tasks, most_rows(config), *sizes, window, config.replay)
-        shown = demos.Demonstrations(config, window) if config.demos else None
+        shown = demos.Demonstrations(config, window, sizes) if config.demos else None
         self.batches = Batches(config, self.replay, self.scheduler, shown)
         # steps of each task before the first update: one complete window in every row at least
         self.random_first = shown is None

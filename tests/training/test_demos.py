@@ -84,6 +84,87 @@ def test_episodes_of_several_files_are_joined(file, tmp_path):
     np.testing.assert_array_equal(both["walk"]["reward"], rewards[0])
 
 
+def frames(count=6, width=51):
+    """Return two episodes' frames by hand, the second one terminal."""
+    parts = {
+        "observation": np.ones((count, width), np.float32),
+        "action": np.full((count, 19), 0.5, np.float32),
+        "label": np.full((count, 19), 0.5, np.float32),
+        "reward": np.ones(count, np.float32),
+        "last": np.isin(np.arange(count), (2, count - 1)),
+        "terminal": np.arange(count) == count - 1,
+    }
+    return parts
+
+
+def at(frame, value):
+    def put(array):
+        array = array.copy()
+        array[frame] = value
+        return array
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("label", lambda a: a[:, :18], r"walk/label has 18 numbers, expected 19"),
+        ("action", lambda a: a[:, :18], r"walk/action has 18 numbers, expected 19"),
+        ("observation", lambda a: a[:, :50], r"walk/observation has 50 numbers, expected 51"),
+        ("reward", lambda a: a[:5], r"walk/reward has 5 frames, action has 6"),
+        ("reward", lambda a: a[:, None], r"walk/reward has shape \(6, 1\) of float32, expected \["),
+        ("reward", at(3, np.nan), r"walk/reward is not finite, first at frame 3"),
+        ("observation", at(4, np.inf), r"walk/observation is not finite, first at frame 4"),
+        ("label", at(1, 1.01), r"walk/label is beyond -1 to 1 \(1\.01\), first at frame 1"),
+        ("action", at(1, -2.0), r"walk/action is beyond -1 to 1 \(2\), first at frame 1"),
+        ("last", at(5, False), r"walk/last: the last frame of all ends no episode"),
+        ("last", lambda a: a | True, r"walk has 6 frames, and none with an action"),
+        ("terminal", at(3, True), r"walk/terminal is true at frame 3, where `last` is not"),
+    ],
+)
+def test_a_wrong_part_of_a_file_is_named_with_what_was_expected(tmp_path, name, change, said):
+    parts = frames()
+    demos.write(tmp_path / "d", {"walk": parts}, {"action_map": "home"})
+    demos.read(tmp_path / "d", ("walk",), "home")
+    demos.write(
+        tmp_path / "d", {"walk": parts | {name: change(parts[name])}}, {"action_map": "home"}
+    )
+    with pytest.raises(ConfigError, match=said):
+        demos.read(tmp_path / "d", ("walk",), "home")
+
+
+@pytest.mark.parametrize("name", demos.FIELDS)
+def test_a_missing_part_of_a_file_is_named(tmp_path, name):
+    from safetensors.numpy import save_file
+
+    arrays = {f"walk/{n}": array for n, array in frames().items() if n != name}
+    facts = {"format": demos.FORMAT, "action_map": "home"}  # as older files have them
+    save_file(arrays, tmp_path / "d", metadata=facts)
+    with pytest.raises(ConfigError, match=f"walk has no {name}; there are"):
+        demos.read(tmp_path / "d", ("walk",), "home")
+
+
+def test_what_a_file_says_of_itself_is_compared_with_what_it_holds(tmp_path):
+    for fact, said in (("robot", "robot='h1hand', but"), ("observation_size", "=h1hand, but")):
+        demos.write(tmp_path / "d", {"walk": frames()}, {"action_map": "home", fact: "h1hand"})
+        with pytest.raises(ConfigError, match=said):
+            demos.read(tmp_path / "d", ("walk",), "home")
+
+
+def test_observations_of_other_widths_are_padded_or_refused(tmp_path):
+    facts = {"action_map": "stance"}
+    demos.write(tmp_path / "a", {"walk": frames()}, facts)
+    demos.write(tmp_path / "b", {"walk": frames(width=60)}, facts)
+    both = f"{tmp_path / 'a'},{tmp_path / 'b'}"
+    seen = demos.read(both, ("walk",), "stance")["walk"]["observation"]
+    np.testing.assert_array_equal(seen[:6, 51:], 0.0)
+    np.testing.assert_array_equal(seen[6:], 1.0)
+    words = ["tasks=[walk]", "collect.observation=benchmark"]
+    with pytest.raises(ConfigError, match=r"walk has observations .* \(60, 19\) .* \(51, 19\)"):
+        Trainer(config(both, tmp_path / "run", *words))
+
+
 def test_a_driver_acts_where_the_policy_only_says_what_it_would_do(tmp_path):
     out = tmp_path / "driven.safetensors"
     words = [f"out={out}", "policy=home", "driver=random", "action_map=stance", "tasks=[stand]",
