@@ -41,7 +41,7 @@ def main() -> int:
             KeyError,
             OSError,
             MemoryError,
-        ) as error:  # an out= that cannot be written
+        ) as error:  # or an out= not to be written
             print(f"error: {reason(error)}", file=sys.stderr)
             return 2
         try:
