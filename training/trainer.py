@@ -240,9 +240,8 @@ class Trainer:
             if f"train_return/{name}" in means
         )
         total = sum(means.get(f"ms_{part}", 0.0) for part in ("sample", "reanalyse", "update"))
-        loss, value, error = (
-            means.get(name, math.nan) for name in ("loss", "value_target", "value_error")
-        )  # all were skipped: nan
+        named = ("loss", "value_target", "value_error")  # nan: all updates were skipped
+        loss, value, error = (means.get(name, math.nan) for name in named)
         text = (
             f"update {self.learner.updates:6d}  steps {self.steps:7d}  loss {loss:.3f}  "
             f"value {value:.1f}±{error:.2f}  {total:.0f} ms"

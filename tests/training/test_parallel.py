@@ -73,6 +73,37 @@ def test_two_gloo_processes_give_the_gradients_and_the_weights_of_one(tmp_path):
             assert torch.allclose(first[name], tensor, rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.slow
+def test_two_processes_skip_an_update_together_if_one_has_a_sample_that_is_not_finite(tmp_path):
+    """A value target of the second process is infinite; the next update is sound again."""
+    script = SCRIPT.replace(
+        "learner.update(TrainingBatch(**{k: v[mine] for k, v in whole.items()}))",
+        """
+sound = TrainingBatch(**{k: v[mine] for k, v in whole.items()})
+broken = dataclasses.replace(sound, value=sound.value.clone())
+if rank == 1:
+    broken.value[2] = float("inf")
+start = [p.detach().clone() for p in learner.model.parameters()]
+learner.update(broken)
+assert all(torch.equal(p, q) for p, q in zip(learner.model.parameters(), start, strict=True))
+assert (learner.updates, learner.skipped) == (2, 1)
+assert learner.guilty.tolist() == [False, False, rank == 1, False]
+learner.update(sound)
+assert (learner.updates, learner.skipped) == (3, 0)
+""",
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(rank), str(tmp_path / "meet"),
+             str(tmp_path / f"{rank}.st")], cwd=Path(__file__).parents[2],
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    assert [process.wait() for process in processes] == [0, 0]
+    first, second = (load_file(tmp_path / f"{rank}.st") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_shares_add_up_and_the_ratio_of_updates_to_all_steps_stays():
     parts = [parallel.share(SMALL, rank, 4) for rank in range(4)]
     assert sum(part.optim.batch for part in parts) == SMALL.optim.batch
