@@ -201,7 +201,8 @@ class TrainConfig:
     log_every: int = 100  # updates
     max_minutes: float = 0.0  # stop at the first segment end after this; 0: no limit
     init: str = ""  # start from this checkpoint's weights (empty replay)
-    demos: str = ""  # episodes to imitate first, see training/demonstrate.py
+    demos: str = ""  # episodes to imitate first: files, folders; see training/demonstrate.py
+    record: bool = False  # write the run's own episodes to out/episodes, for demos= of another
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
@@ -236,6 +237,11 @@ class TrainConfig:
         if self.offline_updates and not 0 < self.offline_updates < self.updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} is not in 0..{self.updates - 1} (updates)"
+            )
+        if self.record and self.collect.random_stores != "executed":
+            raise ConfigError(
+                f"record=true writes what was executed, collect.random_stores="
+                f"{self.collect.random_stores!r} keeps something else; give executed"
             )
         if self.evaluate_every % self.segment:
             raise ConfigError(
