@@ -219,6 +219,11 @@ def _check_length(config: TrainConfig) -> None:
         raise ConfigError(
             f"offline_updates={config.offline_updates} is not in 0..{config.updates - 1} (updates)"
         )
+    if config.record and config.collect.random_stores != "executed":
+        raise ConfigError(
+            "record=true writes what was executed, collect.random_stores="
+            f"{config.collect.random_stores!r} keeps something else; give executed"
+        )
     if config.evaluate_every % config.segment:
         raise ConfigError(
             f"evaluate_every={config.evaluate_every} is no multiple of segment={config.segment}"

@@ -199,7 +199,8 @@ class TrainConfig:
     log_every: int = 100  # updates
     max_minutes: float = 0.0  # stop at the first segment end after this; 0: no limit
     init: str = ""  # start from this checkpoint's weights (empty replay)
-    demos: str = ""  # episodes to imitate first, see training/demonstrate.py
+    demos: str = ""  # episodes to imitate first: files, folders; see training/demonstrate.py
+    record: bool = False  # write the run's own episodes to out/episodes, for demos= of another
     model: ModelConfig = field(default_factory=ModelConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)

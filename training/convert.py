@@ -32,6 +32,7 @@ from runtime import h1
 from training import demos
 from training.cli import ConfigError, choose, from_command_line
 from training.dataset_files import Arrays, open_dataset
+from training.demo_frames import TOLERANCE, sizes_of
 from training.suites import robot
 from training.tasks import TASKS
 from training.trainer import git_sha
@@ -129,7 +130,7 @@ def columns(arrays: Arrays, task: str, where: str) -> dict[str, np.ndarray]:
     _check_lengths(found, where)
     _check_widths(found, task, where)
     worst = np.abs(found["actions"]).max(initial=0.0)
-    if worst > 1.0 + demos.TOLERANCE:
+    if worst > 1.0 + TOLERANCE:
         raise ConfigError(f"{where}: actions reach {worst:.3g}, expected -1 to 1")
     found["actions"] = found["actions"].clip(-1.0, 1.0)
     return found
@@ -171,7 +172,7 @@ def _check_lengths(found: dict[str, np.ndarray], where: str) -> None:
 
 
 def _check_widths(found: dict[str, np.ndarray], task: str, where: str) -> None:
-    sizes = demos.sizes_of(task)
+    sizes = sizes_of(task)
     observed, acted = sizes or (found["observations"].shape[1], found["actions"].shape[1])
     widths = {"observations": observed, "actions": acted, "next_observations": observed}
     for name, width in widths.items():

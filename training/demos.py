@@ -9,6 +9,8 @@ The file is safetensors. For every task, frames one after another, [N, ...]:
 
 An episode's last frame (`last`) has an observation and no action. Metadata: format, action_map;
 robot, suite and observation_size (the widest) in files since 2026-11; older ones lack them.
+observation=body: what a run with collect.observation=body recorded (`training/recording.py`), which
+only such a run can read.
 """
 
 from __future__ import annotations
@@ -20,19 +22,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from runtime import h1
 from training.cli import ConfigError
 from training.config import ReplayConfig, TrainConfig
+from training.demo_frames import FIELDS, check
 from training.features import mirror_of, see
 from training.mirror import mirror_joints
 from training.replay import Batch, Replay
 from training.suites import robot
-from training.tasks import TASKS
 
 FORMAT = "ezm-episodes-1"
-FIELDS = ("observation", "action", "label", "reward", "last", "terminal")
-TABLES = ("observation", "action", "label")  # [N, width]; the others are [N]
-TOLERANCE = 1e-6  # by which rounding may take an action out of [-1, 1]
 FOREVER = 2**62  # the update at which a demonstration's label was made: it never grows stale
 
 
@@ -50,19 +48,20 @@ def write(path: Path, episodes: dict[str, dict[str, np.ndarray]], facts: dict[st
 
 
 def read(
-    paths: str | Path, tasks: tuple[str, ...], action_map: str
+    paths: str | Path, tasks: tuple[str, ...], action_map: str, view: str = "benchmark"
 ) -> dict[str, dict[str, np.ndarray]]:
     """Read the episodes of these tasks, from all files (commas between) that have some.
 
-    Observations of different widths are padded with zeros, as a run's are.
+    A folder means the files in it, a run folder those of its `episodes`. Observations are returned
+    as the view has them (`features.see`); the narrower ones are padded with zeros, as a run's are.
 
     Raises:
         ConfigError: a file is not ours, no file has a task, another action map was recorded, or an
             array is not what it should be.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
-    for path in str(paths).split(","):
-        for task, parts in _read_one(path, action_map).items():
+    for path in files_of(paths):
+        for task, parts in _read_one(path, action_map, view).items():
             found[task] = _joined(found[task], parts) if task in found else parts
     missing = [name for name in tasks if name not in found]
     if missing:
@@ -70,7 +69,23 @@ def read(
     return {task: found[task] for task in tasks}
 
 
-def _read_one(path: str, action_map: str) -> dict[str, dict[str, np.ndarray]]:
+def files_of(paths: str | Path) -> list[str]:
+    """Return the files that `demos=` means.
+
+    Raises:
+        ConfigError: a folder has none.
+    """
+    files: list[str] = []
+    for path in str(paths).split(","):
+        folder = Path(path) / "episodes" if (Path(path) / "episodes").is_dir() else Path(path)
+        inside = sorted(str(file) for file in folder.glob("*.safetensors"))
+        if folder.is_dir() and not inside:
+            raise ConfigError(f"demos={path}: the folder {folder} holds no .safetensors file")
+        files += inside if folder.is_dir() else [path]
+    return files
+
+
+def _read_one(path: str, action_map: str, view: str) -> dict[str, dict[str, np.ndarray]]:
     try:
         with safe_open(path, framework="np") as file:
             facts = file.metadata() or {}
@@ -84,11 +99,21 @@ def _read_one(path: str, action_map: str) -> dict[str, dict[str, np.ndarray]]:
             f"demos={path} were recorded with action_map={facts.get('action_map')!r}, "
             f"this run has {action_map!r}"
         )
+    recorded = facts.get("observation", "benchmark")
+    if recorded not in ("benchmark", view):
+        raise ConfigError(
+            f"demos={path} were recorded with collect.observation={recorded!r}, "
+            f"this run has {view!r}"
+        )
     names = sorted({name.split("/")[0] for name in arrays})
     episodes = {
-        task: check(f"demos={path}: {task}", task, arrays_of(arrays, task)) for task in names
+        task: check(f"demos={path}: {task}", task, arrays_of(arrays, task), recorded)
+        for task in names
     }
     _check_facts(path, facts, episodes)
+    if recorded != view:
+        for parts in episodes.values():
+            parts["observation"] = see(view, parts["observation"])
     return episodes
 
 
@@ -106,74 +131,6 @@ def _joined(first: dict[str, np.ndarray], then: dict[str, np.ndarray]) -> dict[s
 
 def _pad(observation: np.ndarray, width: int) -> np.ndarray:
     return np.pad(observation, ((0, 0), (0, width - observation.shape[1])))
-
-
-def sizes_of(task: str) -> tuple[int, int] | None:
-    """Return the sizes of a task's observation and action; None: only its own package knows."""
-    return (TASKS[task].observation_size, h1.NUM_JOINTS) if task in TASKS else None
-
-
-def check(where: str, task: str, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the frames of a task if they can be learnt from; `where` begins what errors say.
-
-    Raises:
-        ConfigError: an array is missing or has another length, width, kind or range.
-    """
-    missing = [name for name in FIELDS if name not in parts]
-    if missing:
-        raise ConfigError(f"{where} has no {', '.join(missing)}; there are {sorted(parts)}")
-    parts = {name: parts[name] for name in FIELDS}
-    count = len(parts["action"]) if parts["action"].ndim else 0
-    for name, array in parts.items():
-        if array.ndim != (2 if name in TABLES else 1) or array.dtype.kind not in "fiub":
-            wanted = "[frames, width]" if name in TABLES else "[frames]"
-            raise ConfigError(
-                f"{where}/{name} has shape {array.shape} of {array.dtype}, "
-                f"expected {wanted} numbers"
-            )
-        if len(array) != count:
-            raise ConfigError(f"{where}/{name} has {len(array)} frames, action has {count}")
-        if not np.isfinite(array).all():
-            raise ConfigError(
-                f"{where}/{name} is not finite, first at frame {_first(~np.isfinite(array))}"
-            )
-    _check_sizes(where, task, parts)
-    _check_ends(where, parts)
-    for name in ("action", "label"):
-        beyond = np.abs(parts[name]) > 1.0 + TOLERANCE
-        if beyond.any():
-            raise ConfigError(
-                f"{where}/{name} is beyond -1 to 1 ({np.abs(parts[name]).max():.3g}), first at "
-                f"frame {_first(beyond)}"
-            )
-    return parts
-
-
-def _first(bad: np.ndarray) -> int:
-    return int(np.argwhere(bad)[0][0])
-
-
-def _check_sizes(where: str, task: str, parts: dict[str, np.ndarray]) -> None:
-    seen, acted = parts["observation"].shape[1], parts["action"].shape[1]
-    least, joints = sizes_of(task) or (seen, acted)
-    if seen < least:  # more: padded for the sake of other tasks
-        raise ConfigError(f"{where}/observation has {seen} numbers, expected {least}")
-    for name in ("action", "label"):
-        width = parts[name].shape[1]
-        if width != joints:
-            raise ConfigError(f"{where}/{name} has {width} numbers, expected {joints}")
-
-
-def _check_ends(where: str, parts: dict[str, np.ndarray]) -> None:
-    last, terminal = parts["last"].astype(bool), parts["terminal"].astype(bool)
-    if last.all():
-        raise ConfigError(f"{where} has {len(last)} frames, and none with an action")
-    if not last[-1]:
-        raise ConfigError(f"{where}/last: the last frame of all ends no episode")
-    if (terminal & ~last).any():
-        raise ConfigError(
-            f"{where}/terminal is true at frame {_first(terminal & ~last)}, where `last` is not"
-        )
 
 
 def _check_facts(
@@ -199,10 +156,10 @@ class Demonstrations:
         Raises:
             ConfigError: see `read`, or they have other sizes.
         """
-        episodes = read(config.demos, config.tasks, config.collect.action_map)
         view = config.collect.observation
+        episodes = read(config.demos, config.tasks, config.collect.action_map, view)
         longest = max(len(parts["reward"]) for parts in episodes.values())
-        seen = {task: see(view, parts["observation"]) for task, parts in episodes.items()}
+        seen = {task: parts["observation"] for task, parts in episodes.items()}
         sizes = sizes or _sizes(seen, episodes)
         for task, parts in episodes.items():
             held = seen[task].shape[1], parts["action"].shape[1]

@@ -7,6 +7,7 @@ import numpy as np
 from training.collector import Moment
 from training.config import TrainConfig
 from training.metrics import Averages
+from training.recording import Recorder
 from training.replay import Replay
 from training.saturation import Saturation
 from training.scheduler import Scheduler
@@ -25,12 +26,16 @@ class Episodes:
         observation: np.ndarray,
         step_limit: np.ndarray,
         saturation: Saturation,
+        recorder: Recorder | None = None,
     ):
-        """Begin episodes of tasks [R] at observations [R, O], of `step_limit` [R] steps at most."""
+        """Begin episodes of tasks [R] at observations [R, O], of `step_limit` [R] steps at most.
+
+        A recorder writes them down beside the replay.
+        """
         self.config, self.replay, self.scheduler = config, replay, scheduler
         self.averages, self.task, self.observation = averages, task, observation
         self.step_limit, self.shared = step_limit, config.replay.shared
-        self.saturation = saturation
+        self.saturation, self.recorder = saturation, recorder
         self.returns = np.zeros(len(task))
         self.lengths = np.zeros(len(task), int)
 
@@ -40,6 +45,8 @@ class Episodes:
             mine = self._rows(task)
             reward = moment.rewards[:, task] if self.shared else moment.reward
             buffer.add(moment.observation[mine], moment.action[mine], reward[mine])
+        if self.recorder:
+            self.recorder.add(moment)
         self.returns += moment.reward
         self.lengths += 1
         self.observation = moment.end
@@ -84,6 +91,8 @@ class Episodes:
             if lost is not None and lost[mine].any():
                 gone = mine[lost[mine]]
                 buffer.drop_newest(gone - first, self.lengths[gone])
+        if self.recorder:
+            self.recorder.cut(rows, self.observation, terminated)
         self.returns[rows], self.lengths[rows] = 0.0, 0
 
     def begin(self, rows: slice, observation: np.ndarray) -> None:

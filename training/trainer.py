@@ -29,6 +29,7 @@ from training.learner import Learner
 from training.metrics import Averages, MetricsFile
 from training.planner import PlannerConfig
 from training.progress import Display
+from training.recording import Recorder
 from training.replay import Replay
 from training.saturation import Saturation
 from training.scheduler import allot, make_scheduler
@@ -145,9 +146,10 @@ class Trainer:
         limits = np.where(longer, LONG, collect.episode_steps)
         duty = Duty.of(self.config, self.task_index, limits)
         first = self.engine.begin(duty, self.segment)
+        recorder = Recorder(self.config, self.task_index) if self.config.record else None
         self.episodes = Episodes(
             self.config, self.replay, self.scheduler, self.averages, self.task_index, first,
-            duty.step_limit, self.saturation,
+            duty.step_limit, self.saturation, recorder,
         )  # fmt: skip
         self.until = until
         while self.learner.updates < until:
@@ -157,6 +159,9 @@ class Trainer:
                 self._collect(random=self.steps <= self.warm_up and self.random_first)
         self.episodes.close()
         self.engine.end()
+        if recorder:  # before the checkpoint: what is interrupted here is collected again
+            file = self.run_folder / "episodes" / f"{self.learner.updates:08d}.safetensors"
+            recorder.write(file, {"policy": f"run: {self.run_folder.name}", "git": git_sha()})
 
     def _owed(self, limit: int) -> int:
         """Return how many updates may follow one another now, `limit` at most.
