@@ -124,7 +124,7 @@ def test_an_episode_that_the_simulation_broke_is_left_out(tmp_path):
     broken = np.array([True, False])
     moment = Moment(
         ones, np.zeros((2, 19), np.float32), np.ones(2), np.zeros((2, 0)), ones, broken,
-        np.ones(2, bool), broken, ones, none, none,
+        np.ones(2, bool), broken, np.where(broken, "broke down", ""), ones, none, none,
     )  # fmt: skip
     recorder.add(moment)
     recorder.cut(np.ones(2, bool), ones, np.ones(2, bool))
