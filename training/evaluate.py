@@ -139,15 +139,17 @@ def summary(scores: dict[str, Score]) -> dict[str, Any]:
 def table(results: Results, names: tuple[str, ...]) -> str:
     """Return a row per task and a column per contender and protocol."""
     heads = [(player, protocol) for player, by in results.items() for protocol in by]
-    lines = ["".join([f"{'':16}{'bar':>6}", *(f"{f'{a}, {b}':>26}" for a, b in heads)])]
+    titles = [f"{player}, {protocol}" for player, protocol in heads]
+    width = max(26, *(len(title) + 2 for title in titles))
+    lines = ["".join([f"{'':16}{'bar':>6}", *(f"{title:>{width}}" for title in titles)])]
     for name in names:
         cells = [results[player][protocol][name] for player, protocol in heads]
         words = [f"{c.mean:.1f} ± {c.std:.1f} /{c.length:.0f}" for c in cells]
         bar = f"{task(name).success_bar:6.0f}"
-        lines.append("".join([f"{name:16}{bar}", *(f"{word:>26}" for word in words)]))
+        lines.append("".join([f"{name:16}{bar}", *(f"{word:>{width}}" for word in words)]))
     means = [summary(results[player][protocol]) for player, protocol in heads]
     for key, text in (("normalised_mean", "normalised"), ("normalised_clipped_mean", "clipped")):
-        lines.append("".join([f"{text:22}", *(f"{mean[key]:26.3f}" for mean in means)]))
+        lines.append("".join([f"{text:22}", *(f"{mean[key]:{width}.3f}" for mean in means)]))
     lines += [
         f"the simulation broke down in {mean['failures']} episodes of {player}, {protocol}"
         for (player, protocol), mean in zip(heads, means, strict=True)

@@ -32,6 +32,15 @@ class Averages:
         self._count.clear()
         return means
 
+    def state(self) -> dict[str, list[float]]:
+        """Return what `load` takes, for JSON: name -> sum and count."""
+        return {name: [self._sum[name], self._count[name]] for name in self._sum}
+
+    def load(self, state: dict[str, list[float]]) -> None:
+        """Go on from a saved state; an empty one, of an older run, begins anew."""
+        for name, (total, count) in state.items():
+            self._sum[name], self._count[name] = total, int(count)
+
 
 class MetricsFile:
     """Appends one JSON object per line; a resumed run drops lines past its checkpoint.

@@ -22,6 +22,8 @@ CHARTS = {  # file -> title, beginnings of the metrics' names
     "losses": ("losses", ("loss",)),
     "values": ("values", ("value_target", "value_error", "search_value")),
     "times": ("ms per part", ("ms_",)),
+    "cosines": ("cosine of two tasks' gradients", ("cosine/",)),
+    "shares": ("share of the samples", ("share/",)),
 }
 Series = dict[str, list[tuple[float, float]]]
 

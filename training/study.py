@@ -38,6 +38,7 @@ from training.study_report import report
 from training.study_runs import Run, train_and_score
 from training.toy import TOYS
 
+COSINES = 40  # updates between gradient cosines, where a preset measures none
 KINDS = ("tasks", "scheduler", "language", "levers")
 # what is searched, by its label: positions (0: all), share of the batch, every so many updates, for
 # how many updates results count, and whether the searches' values count in the second half
@@ -91,7 +92,9 @@ def plan_tasks(study: StudyConfig, base: TrainConfig) -> list[Run]:
                 break
             tasks = base.tasks[start : start + count]
             optim = dataclasses.replace(base.optim, batch=per_task * count)
-            runs.append(Run(str(count), dataclasses.replace(base, tasks=tasks, optim=optim)))
+            every = base.cosine_every or COSINES  # gradients are what this study is about, too
+            own = dataclasses.replace(base, tasks=tasks, optim=optim, cosine_every=every)
+            runs.append(Run(str(count), own))
     return runs
 
 

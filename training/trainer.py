@@ -104,6 +104,7 @@ class Trainer:
             self.learner.skipped = int(state.get("skipped", 0))
             self.scheduler.load(state.get("schedule", {}))
             self.saturation.load(state.get("saturation", {}))
+            self.averages.load(state.get("averages", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
             changed = checkpoint.freely_changed(folder, self.learner)
             if changed:
@@ -263,6 +264,7 @@ class Trainer:
             "skipped": self.learner.skipped,
             "schedule": self.scheduler.state(),
             "saturation": self.saturation.state(),
+            "averages": self.averages.state(),
         }
         checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
 

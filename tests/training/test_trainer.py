@@ -93,6 +93,26 @@ def test_a_resumed_run_searches_the_same_batches_and_uses_the_same_stored_values
         assert all(np.array_equal(one.state()[k], two.state()[k]) for k in one.state())
 
 
+def test_a_resumed_run_s_metrics_are_those_of_an_uninterrupted_one_between_checkpoints_too(
+    toy, tmp_path, pull_the_plug
+):
+    def rows(out):
+        lines = (out / "metrics.jsonl").read_text().splitlines()
+        return [
+            {k: v for k, v in json.loads(line).items() if k != "time" and not k.startswith("ms_")}
+            for line in lines
+        ]
+
+    trainer(toy, toy.tiny(tmp_path / "straight", log_every=3)).run()  # a segment is 4 updates
+    broken = trainer(toy, toy.tiny(tmp_path / "broken", log_every=3))
+    pull_the_plug(broken, 5)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    trainer(toy, toy.tiny(tmp_path / "broken", log_every=3)).run()
+    assert [row["updates"] for row in rows(tmp_path / "broken")] == [3, 6, 9, 12]
+    assert rows(tmp_path / "broken") == rows(tmp_path / "straight")
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(toy, tmp_path):
     runs = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
