@@ -10,17 +10,24 @@ import contextlib
 import sys
 from pathlib import Path
 
-from training.door import interruptible, reason
 
-
-@interruptible("the same command resumes from the last checkpoint")
 def main() -> int:
+    """Train; return the exit code. Imports nothing of ours: it may not be installed."""
+    try:
+        return train()
+    except KeyboardInterrupt:  # also while modules load
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def train() -> int:
     try:
         from safetensors import SafetensorError
 
         from training import parallel
         from training.checkpoint import CheckpointError
         from training.cli import ConfigError, from_command_line
+        from training.door import reason
         from training.lock import alone
         from training.presets import load_config
         from training.trainer import Trainer
