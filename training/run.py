@@ -12,15 +12,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Train; return the exit code. Imports nothing of ours: it may not be installed."""
-    try:
-        return train()
-    except KeyboardInterrupt:  # also while modules load
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
-
-
-def train() -> int:
+    interrupted = "interrupted; the same command resumes from the last checkpoint"
     try:
         from safetensors import SafetensorError
 
@@ -35,6 +27,10 @@ def train() -> int:
         how = "pip install 'ezm[train]', or in a checkout pip install -e '.[train]'"
         print(f"error: {error}; training needs {how}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # loading takes seconds
+        print(interrupted, file=sys.stderr)
+        return 130
+    trainer = None
     with contextlib.ExitStack() as stack:
         try:
             config = from_command_line(load_config, __doc__)
@@ -43,23 +39,23 @@ def train() -> int:
             mine = parallel.begin(config)
             stack.enter_context(alone(Path(mine.out)))
             trainer = Trainer(mine)
-        except (
-            ValueError,
-            KeyError,
-            OSError,
-            MemoryError,
-        ) as error:  # or an out= not to be written
-            print(f"error: {reason(error)}", file=sys.stderr)
-            return 2
-        try:
             trainer.run()
+        except KeyboardInterrupt:
+            print(interrupted, file=sys.stderr)
+            return 130
         except (CheckpointError, ConfigError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
-            print(f"error: {error}; the last checkpoint is as it was", file=sys.stderr)
-            return 1
-        return 0
+        except (OSError, SafetensorError, FloatingPointError) as error:  # of these, a full disk
+            kept = "; the last checkpoint is as it was" if trainer else ""
+            print(f"error: {reason(error)}{kept}", file=sys.stderr)
+            return 1 if trainer else 2
+        except (ValueError, KeyError, MemoryError) as error:
+            if trainer:
+                raise
+            print(f"error: {reason(error)}", file=sys.stderr)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":
