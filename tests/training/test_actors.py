@@ -147,10 +147,10 @@ def test_an_interrupted_run_ends_with_the_same_numbers_with_any_number_of_reanal
 
 
 class Nonsense(PointMass):
-    """Begins where no network can see."""
+    """Raises in the actor that steps it."""
 
-    def reset(self, rows=None):
-        return super().reset(rows) * np.float32("nan")
+    def step(self, action):
+        raise FloatingPointError("no row's action is finite")
 
 
 def test_what_an_actor_raises_is_raised_here_and_is_no_death(train):
