@@ -30,8 +30,9 @@ from distill.student import Student, make_student
 from distill.symmetry import Mirror
 from distill.teacher import Guide
 from runtime.spec import PolicySpec
-from training.checkpoint import CheckpointError, write_text
+from training.checkpoint import CheckpointError
 from training.cli import ConfigError
+from training.files import write_text
 
 _ARRAYS = ("observation", "task", "held", "lasting", "returns")
 

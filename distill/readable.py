@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.plots import line_plot
-from training.checkpoint import write_text
+from training.files import write_text
 from training.tasks import task as known_task
 
 Card = dict[str, Any]

@@ -15,8 +15,8 @@ from distill.rollouts import Infer, Senses
 from runtime.lockstep import evaluate_lockstep
 from runtime.policy import OnnxPolicy
 from runtime.spec import PolicySpec
-from training.checkpoint import write_text
 from training.evaluation import ActFunction, Score
+from training.files import write_text
 from training.physics import NUM_QPOS
 from training.tasks import task as known_task
 

@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from training.checkpoint import write_text
 from training.demonstrator import best_checkpoint
+from training.files import write_text
 
 SHIPPED = ("policy.onnx", "card.json", "teacher.safetensors")
 FOLDERS = re.compile(r"(?<![^\s=\[,\"'])/(?:[^\s/=,\[\]\"']+/)+")  # of an absolute path

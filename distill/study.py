@@ -28,8 +28,9 @@ from distill.demonstrated import load_guide
 from distill.plots import line_plot
 from distill.proof import conditions, measure
 from distill.teacher import Guide, Teacher
-from training.checkpoint import CheckpointError, write_text
+from training.checkpoint import CheckpointError
 from training.cli import ConfigError, choose, describe
+from training.files import write_text
 from training.trainer import git_sha
 
 WHAT = ("teacher", "labels", *CANDIDATES)

@@ -27,7 +27,6 @@ from training.files import sync, sync_folder, write_text
 from training.learner import Learner
 from training.replay import Replay
 from training.run_folder import ACTING, CheckpointError, best, latest, newest
-from training.run_folder import note_evaluation as note_evaluation
 
 
 def save_agent(
@@ -45,7 +44,7 @@ def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, st
     """Read what `save_agent` wrote: weights as float32, configuration, facts.
 
     `path` is such a file, a checkpoint folder, a run folder (its newest checkpoint), or
-    RUN/best: the checkpoint that its evaluations found best, see `note_evaluation`.
+    RUN/best: the checkpoint that its evaluations found best, see `run_folder`.
 
     Raises:
         CheckpointError: what was given is none of these.

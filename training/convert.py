@@ -27,12 +27,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from runtime import h1
 from training import demos
 from training.cli import ConfigError, choose, from_command_line
 from training.dataset_files import Arrays, open_dataset
 from training.demo_frames import TOLERANCE, sizes_of
+from training.door import interruptible, reason
+from training.output import prepare_file
 from training.suites import robot
 from training.tasks import TASKS
 from training.trainer import git_sha
@@ -235,12 +238,15 @@ def _episode(found: dict[str, np.ndarray], start: int, stop: int) -> Episode:
     return Episode(seen, found["actions"][start:stop], found["rewards"][start:stop], terminal)
 
 
+@interruptible("nothing was written")
 def main() -> int:
+    """Read the words, convert, write."""
     presets = {"convert": ConvertConfig()}
     try:
         config = from_command_line(lambda words: choose(words, presets, "convert"), __doc__)
         if config is None:
             return 0
+        prepare_file(Path(config.out))
         parts = convert(config)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -252,8 +258,11 @@ def main() -> int:
         "suite": "dataset",
         "git": git_sha(),
     }
-    Path(config.out).parent.mkdir(parents=True, exist_ok=True)
-    demos.write(Path(config.out), {config.task: parts}, facts)
+    try:
+        demos.write(Path(config.out), {config.task: parts}, facts)
+    except (OSError, SafetensorError) as error:  # a full disk
+        print(f"error: out={config.out}: {reason(error)}", file=sys.stderr)
+        return 1
     summary = {
         "transitions": int((~parts["last"]).sum()),
         "episodes": int(parts["last"].sum()),

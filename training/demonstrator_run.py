@@ -17,12 +17,13 @@ from torch import Tensor
 
 from runtime import h1
 from training import features, mirror, schedules
-from training.checkpoint import CheckpointError, write_text
+from training.checkpoint import CheckpointError
 from training.cli import ConfigError, to_dict
 from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.demonstrator_checks import check_same
 from training.door import reason
 from training.evaluation import Score, evaluate
+from training.files import write_text
 from training.h1_env import H1Env
 from training.handover import sources
 from training.metrics import Averages, MetricsFile

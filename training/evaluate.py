@@ -26,12 +26,12 @@ import mujoco
 import numpy as np
 
 from runtime.h1 import ACTION_MAPS
-from training.checkpoint import write_text
 from training.checks import COUNT, SEED, THREADS, check_bounds
 from training.cli import ConfigError, choose, from_command_line
 from training.contenders import Contender, contenders
 from training.door import interruptible, reason
 from training.evaluation import MakeEnv, Score, evaluate, normalised, worth
+from training.files import write_text
 from training.h1_env import H1Env
 from training.hb_adapter import RealEnv, load_package
 from training.output import prepare_file

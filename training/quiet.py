@@ -1,11 +1,13 @@
 """Imported first by doors that load for seconds: Ctrl-C meanwhile ends with 130, no traceback.
 
-`training.door.interruptible` does it for what comes after.
+`training.door.interruptible` does it for what comes after. Only where python was started on a door
+of this folder: who imports one as a module keeps an excepthook of their own.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import TracebackType
 
 
@@ -17,4 +19,6 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     raise SystemExit(130)
 
 
-sys.excepthook = _hook
+_started = getattr(sys.modules.get("__main__"), "__file__", None)
+if _started and Path(_started).resolve().parent == Path(__file__).resolve().parent:
+    sys.excepthook = _hook

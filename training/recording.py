@@ -27,11 +27,11 @@ class Recorder:
         self.config, self.task = config, task
         self.open: list[list[Frame]] = [[] for _ in task]
         self.closed: list[list[Frame]] = [[] for _ in config.tasks]  # frames of each task
-        self.failed = np.zeros(len(task), bool)
+        self.faulty = np.zeros(len(task), bool)
 
     def add(self, moment: Moment) -> None:
         """Take one step of every row."""
-        self.failed = moment.fault != ""
+        self.faulty = moment.fault != ""
         steps = zip(moment.observation, moment.action, moment.reward, strict=True)
         for frames, (observation, action, reward) in zip(self.open, steps, strict=True):
             frames.append((observation, action, action, float(reward), False, False))
@@ -43,7 +43,7 @@ class Recorder:
         """
         for row in np.flatnonzero(rows):
             frames, self.open[row] = self.open[row], []
-            if frames and not self.failed[row]:
+            if frames and not self.faulty[row]:
                 none = np.zeros_like(frames[0][1])
                 end = (observation[row], none, none, 0.0, True, bool(terminated[row]))
                 self.closed[self.task[row]] += [*frames, end]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training import checkpoint
+from training import files
 from training.agent import Agent
 from training.cli import ConfigError, to_dict
 from training.config import TrainConfig, from_dict
@@ -94,7 +94,7 @@ def train_and_score(run: Run, episodes: int) -> Result:
             "git": git_sha(),
             "cpu_seconds": round(used, 3) if whole else None,
         }
-        checkpoint.write_text(file, json.dumps(saved, indent=1))
+        files.write_text(file, json.dumps(saved, indent=1))
     facts = saved["scores"], curves(folder), saved["steps"], saved["git"]
     return Result(run, *facts, saved.get("cpu_seconds"))
 

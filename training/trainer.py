@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, demos, parallel, run_folder, schedules
+from training import checkpoint, demos, files, parallel, run_folder, schedules
 from training.agent import Agent, build_model
 from training.batches import Batches
 from training.changes import sentence
@@ -114,7 +114,7 @@ class Trainer:
         if self.config.init:
             checkpoint.load_weights(Path(self.config.init), self.learner)
         text = checkpoint.json.dumps({"config": to_dict(self.config), "git": git_sha()}, indent=1)
-        checkpoint.write_text(self.run_folder / "config.json", text)
+        files.write_text(self.run_folder / "config.json", text)
 
     def run(self) -> None:
         """Train to the configured number of updates."""
@@ -199,9 +199,9 @@ class Trainer:
         found = self.engine.collect(random, self.learner.updates)
         for rows, observation in found.replaced:
             self.episodes.begin(rows, observation)
+        names = [self.config.tasks[index] for index in self.task_index]
         for moment in found.moments:
             self.episodes.add(moment, random)
-            names = [self.config.tasks[index] for index in self.task_index]
             self.faults.drop(moment.failed, moment.fault, names)
             self.steps += self.config.collect.envs_per_task
 

@@ -20,14 +20,13 @@ from training.checkpoint import (
     find_agent,
     load_agent,
     load_run,
-    note_evaluation,
     save_agent,
     save_run,
 )
 from training.learner import Learner
 from training.presets import PRESETS
 from training.replay import Replay
-from training.run_folder import resumable
+from training.run_folder import note_evaluation, resumable
 from training.trainer import Trainer
 
 CONFIG = PRESETS["debug"]
