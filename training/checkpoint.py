@@ -3,15 +3,15 @@
 <run>/config.json
 <run>/checkpoints/00002500/agent.safetensors    weights that act, with the configuration inside
                           /learner.safetensors  weights being trained, Adam's moments
-                          /replay.safetensors   only in the newest checkpoint
+                          /replay.safetensors   in the newest checkpoint (replay.save=false: none)
                           /state.json           counters
 <run>/checkpoints/latest                        name of the newest complete one
 """
 
-import contextlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,18 @@ def find_agent(path: Path) -> Path:
     )
 
 
-def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any]) -> Path:
-    """Write a checkpoint beside the older ones, then point `latest` at it."""
+def save_run(
+    run: Path,
+    learner: Learner,
+    replay: Replay,
+    state: dict[str, Any],
+    written: Callable[[], None] = lambda: None,
+) -> Path:
+    """Write a checkpoint beside the older ones, then point `latest` at it.
+
+    `written` is called in between: where several processes save, it waits for all of them, so that
+    there is at any moment one checkpoint that they all have.
+    """
     root = run / "checkpoints"
     name = f"{learner.updates:08d}"
     part, folder = root / f"{name}.part", root / name
@@ -120,12 +130,12 @@ def save_run(run: Path, learner: Learner, replay: Replay, state: dict[str, Any])
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     sync_folder(root)  # before `latest` names it
+    written()
     write_text(root / "latest", name)
-    for older in root.glob("*/replay.safetensors"):  # large, and only the newest can resume
+    for older in root.glob("*/learner.safetensors"):  # large, and only the newest can resume
         if older.parent != folder:
+            (older.parent / "replay.safetensors").unlink(missing_ok=True)
             older.unlink()
-            with contextlib.suppress(FileNotFoundError):
-                (older.parent / "learner.safetensors").unlink()
     return folder
 
 
@@ -134,8 +144,10 @@ def _write_run(part: Path, learner: Learner, replay: Replay, state: dict[str, An
     average = learner.average.state_dict()
     save_agent(part / "agent.safetensors", average, learner.config, facts)
     save_file(_learner_tensors(learner), part / "learner.safetensors")
-    replay.save(part / "replay.safetensors")
-    (part / "state.json").write_text(json.dumps(state))
+    kept = learner.config.replay.save
+    if kept:
+        replay.save(part / "replay.safetensors")
+    (part / "state.json").write_text(json.dumps(state | {"replay": kept}))
     for file in part.iterdir():
         sync(file)
     sync_folder(part)
@@ -143,6 +155,8 @@ def _write_run(part: Path, learner: Learner, replay: Replay, state: dict[str, An
 
 def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
     """Restore learner and replay from a checkpoint folder; return the saved counters.
+
+    Where they say `"replay": false`, the folder has none, and the replay stays as it was.
 
     Raises:
         CheckpointError: a file is missing, cut short, or of another configuration.
@@ -157,7 +171,8 @@ def load_run(folder: Path, learner: Learner, replay: Replay) -> dict[str, Any]:
     try:
         _restore(learner, tensors, weights)
         learner.updates = int(state["updates"])
-        replay.load(folder / "replay.safetensors")
+        if state.get("replay", True):
+            replay.load(folder / "replay.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(_damaged(what, folder / "replay.safetensors", error)) from error
     except (KeyError, ValueError, RuntimeError) as error:

@@ -123,6 +123,7 @@ class ReplayConfig:
     drop_tail: int = 0  # steps per block whose last one of an episode is left out; released: 100
     shared: bool = False  # every transition trains every task, with that task's reward
     mirrored: bool = False  # half of every batch left-right mirrored (level floor only)
+    save: bool = True  # in checkpoints; False: small ones, but a resumed run has to collect first
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from training import run_folder
 from training.cli import ConfigError
 from training.config import TrainConfig
 
@@ -71,6 +73,37 @@ def share(config: TrainConfig, rank: int, world: int) -> TrainConfig:
 def joined() -> bool:
     """Tell whether there are other processes."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def meet() -> None:
+    """Wait until all processes are here."""
+    if joined():
+        dist.barrier()
+
+
+def resumable(run: Path) -> Path | None:
+    """Return the checkpoint that this process goes on from; see `run_folder.resumable`.
+
+    Of several processes it is the newest that all of them have: they save together, but one may
+    have been killed before it had named its newest.
+
+    Raises:
+        CheckpointError: some have checkpoints, but none that all have.
+    """
+    if not joined():
+        return run_folder.resumable(run)
+    mine = [folder.name for folder in run_folder.complete(run)]
+    found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(found, mine)
+    common = set.intersection(*(set(names) for names in found))
+    if common:
+        return run / "checkpoints" / max(common, key=int)
+    if any(found):
+        raise run_folder.CheckpointError(
+            f"the processes have no checkpoint in common to go on from; there are, by process: "
+            f"{found}; a new run needs another out="
+        )
+    return None
 
 
 def begin_equal(model: nn.Module, updates: int) -> None:

@@ -11,7 +11,7 @@ from training.changes import Changes
 from training.files import write_text
 
 ACTING = ("agent.safetensors", "state.json")  # files of a checkpoint that can act
-RESUMING = (*ACTING, "learner.safetensors", "replay.safetensors")  # and of one that can go on
+RESUMING = (*ACTING, "learner.safetensors")  # and, with a replay, of one that can go on
 
 
 class CheckpointError(ValueError):
@@ -36,23 +36,43 @@ def resumable(run: Path) -> Path | None:
     Raises:
         CheckpointError: there are checkpoints, and none of them is complete.
     """
-    folder = latest(run) or newest(run, RESUMING)
-    numbered = _numbered(run)
+    whole, numbered = complete(run), _numbered(run)
+    folder = latest(run) or (whole[-1] if whole else None)
     if folder is None and numbered:
         raise CheckpointError(
             f"{run / 'checkpoints'} names no checkpoint in its file latest, and none of "
-            f"{[there.name for there in numbered]} has all of {', '.join(RESUMING)}; a new run "
-            "needs another out= (init= gives it the weights of one of these)"
+            f"{[there.name for there in numbered]} has all of {', '.join(RESUMING)} (and, but for "
+            "replay.save=false, replay.safetensors); a new run needs another out= (init= gives it "
+            "the weights of one of these)"
         )
     return folder
+
+
+def complete(run: Path) -> list[Path]:
+    """Return the checkpoints of a run that it can go on from, the oldest first."""
+    return [folder for folder in _numbered(run) if _has(folder, RESUMING) and _has_replay(folder)]
+
+
+def _has_replay(folder: Path) -> bool:
+    """Tell whether a checkpoint has its replay, or was made to have none."""
+    if (folder / "replay.safetensors").is_file():
+        return True
+    try:
+        return json.loads((folder / "state.json").read_text())["replay"] is False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def newest(run: Path, files: tuple[str, ...]) -> Path | None:
     """Return the newest checkpoint of a run that has these files."""
     for folder in reversed(_numbered(run)):
-        if all((folder / name).is_file() for name in files):
+        if _has(folder, files):
             return folder
     return None
+
+
+def _has(folder: Path, files: tuple[str, ...]) -> bool:
+    return all((folder / name).is_file() for name in files)
 
 
 def _numbered(run: Path) -> list[Path]:

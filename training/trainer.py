@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, demos, files, parallel, run_folder, schedules
+from training import checkpoint, demos, files, parallel, run_folder
 from training.agent import Agent, build_model
 from training.batches import Batches
 from training.changes import sentence
@@ -27,6 +27,7 @@ from training.evaluation import MakeEnv, evaluate, worth
 from training.faults import Faults
 from training.learner import Learner
 from training.metrics import Averages, MetricsFile
+from training.pace import Pace
 from training.planner import PlannerConfig
 from training.progress import Display
 from training.recording import Recorder
@@ -36,7 +37,6 @@ from training.scheduler import allot, make_scheduler
 from training.suites import open_device, open_suite
 
 LONG = 1000  # control steps of an episode late in training
-PATIENCE = 10  # times the warm-up, until a task must have a window to learn from
 ROWS_AT_MOST = 2  # times its even number, for a task that a scheduler favours
 
 
@@ -70,10 +70,7 @@ class Trainer:
         self.replay = Replay(tasks, most_rows(config), *sizes, window, config.replay)
         shown = demos.Demonstrations(config, window, sizes) if config.demos else None
         self.batches = Batches(config, self.replay, self.scheduler, shown)
-        # steps of each task before the first update: one complete window in every row at least
-        self.random_first = shown is None
-        random_steps = config.collect.random_steps if self.random_first else 0
-        self.warm_up = max(random_steps, rows * (window + 1))
+        self.pace = Pace(config, window, self.batches.pretrain, shown is not None)
         self.task_index = np.repeat(np.arange(tasks), rows)
         self.planner = dataclasses.replace(
             PlannerConfig.of(config.search, config.proposals, config.targets),
@@ -83,7 +80,6 @@ class Trainer:
         self.engine = open_engine(
             config, make_env, self.learner.average, self.planner, self.batches, self.averages
         )
-        self.steps = 0  # environment steps of each task
         self.segment = 0
         self.faults = Faults()  # since the last log line
         self.seconds = 0.0
@@ -93,12 +89,18 @@ class Trainer:
         self.metrics = MetricsFile(self.run_folder / "metrics.jsonl", self.learner.updates)
         self.display = Display(config.updates, self.learner.updates)
 
+    @property
+    def steps(self) -> int:
+        """Environment steps of each task so far."""
+        return self.pace.steps
+
     def _resume(self) -> None:
         self.run_folder.mkdir(parents=True, exist_ok=True)
-        folder = run_folder.resumable(self.run_folder)
+        folder = parallel.resumable(self.run_folder)
         if folder is not None:
             state = checkpoint.load_run(folder, self.learner, self.replay)
-            self.steps, self.segment = int(state["steps"]), int(state["segment"])
+            self.pace.load(state)
+            self.segment = int(state["segment"])
             self.seconds = float(state["seconds"])
             self.engine.restarts = int(state.get("restarts", 0))
             self.learner.skipped = int(state.get("skipped", 0))
@@ -106,6 +108,9 @@ class Trainer:
             self.saturation.load(state.get("saturation", {}))
             self.averages.load(state.get("averages", {}))
             print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
+            if not state.get("replay", True):
+                self.pace.emptied()
+                print(f"it has no replay (replay.save=false): first {self.pace.fill} steps a task")
             changed = checkpoint.freely_changed(folder, self.learner)
             if changed:
                 print(f"changed: {sentence(changed)}")
@@ -157,7 +162,7 @@ class Trainer:
             if self._owed(1):
                 self._learn()
             else:
-                self._collect(random=self.steps <= self.warm_up and self.random_first)
+                self._collect(self.pace.random)
         self.episodes.close()
         self.engine.end()
         if recorder:  # before the checkpoint: what is interrupted here is collected again
@@ -165,24 +170,8 @@ class Trainer:
             recorder.write(file, {"policy": f"run: {self.run_folder.name}", "git": git_sha()})
 
     def _owed(self, limit: int) -> int:
-        """Return how many updates may follow one another now, `limit` at most.
-
-        The ratio of updates to steps allows them; those on demonstrations alone come before it,
-        those without new data after it.
-        """
-        ready, ratio = self.steps > self.warm_up, self.config.update_ratio
-        if ready and self.steps <= PATIENCE * self.warm_up:
-            ready = self.replay.ready()  # what was dropped may have been all there is
-        own = self.learner.updates - self.batches.pretrain  # updates on its own experience too
-        online = self.config.online_updates - self.learner.updates  # still to come
-        count = 0
-        while count < limit and (
-            own + count < 0
-            or count >= online
-            or (ready and schedules.due(own + count, ratio, self.steps))
-        ):
-            count += 1
-        return count
+        """Return how many updates may follow one another now, `limit` at most."""
+        return self.pace.owed(self.learner.updates, limit, self.replay.ready)
 
     def _spread_rows(self) -> None:
         """Give each task rows of the environment for the next segment."""
@@ -203,7 +192,7 @@ class Trainer:
         for moment in found.moments:
             self.episodes.add(moment, random)
             self.faults.drop(moment.failed, moment.fault, names)
-            self.steps += self.config.collect.envs_per_task
+            self.pace.step()
 
     def _learn(self) -> None:
         """One update."""
@@ -257,7 +246,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "updates": self.learner.updates,
-            "steps": self.steps,
+            **self.pace.state(),
             "segment": self.segment,
             "seconds": self.seconds,
             "restarts": self.engine.restarts,
@@ -266,7 +255,7 @@ class Trainer:
             "saturation": self.saturation.state(),
             "averages": self.averages.state(),
         }
-        checkpoint.save_run(self.run_folder, self.learner, self.replay, state)
+        checkpoint.save_run(self.run_folder, self.learner, self.replay, state, parallel.meet)
 
     def _evaluate(self) -> None:
         """Score planner and policy mean with the acting weights, where the metrics lack that."""

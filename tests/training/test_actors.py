@@ -158,7 +158,7 @@ def test_what_an_actor_raises_is_raised_here_and_is_no_death(train):
     run.config = dataclasses.replace(
         run.config, collect=dataclasses.replace(run.config.collect, random_steps=0)
     )
-    run.warm_up, run.random_first = 0, False
+    run.pace.fill, run.pace.random_first = 0, False
     with pytest.raises(FloatingPointError, match="no row's action is finite"):
         run.run()
     assert run.engine.restarts == 0

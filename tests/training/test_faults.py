@@ -172,7 +172,7 @@ def test_the_warm_up_lasts_until_every_task_has_a_window(toy, tmp_path):
     learn, steps = run._learn, []
     run._learn = lambda: (steps.append(run.steps), learn())
     run.run()
-    assert run.warm_up == 8
+    assert run.pace.fill == 8
     assert len(before) == 1
     assert steps[0] == 8 + run.replay.window + 1  # a whole window after the break
     assert run.learner.updates == 4

@@ -134,6 +134,7 @@ def test_without_torchrun_nothing_changes(monkeypatch):
 
 DOOR = """
 import os, sys
+from training import checkpoint
 from training.run import main
 from training.trainer import Trainer
 
@@ -145,6 +146,21 @@ def until_the_plug_is_pulled(self):
     learn(self)
 
 Trainer._learn = until_the_plug_is_pulled
+
+rank, when = os.environ["RANK"], os.environ.get("DIES", "")  # at update 8, of process 1
+save, write_text = checkpoint.save_run, checkpoint.write_text
+
+def killed(run, learner, *rest):
+    if learner.updates == 8 and rank == "1" and when == "before":
+        os._exit(9)  # process 0 has written its part and waits
+    return save(run, learner, *rest)
+
+def naming(path, text):
+    if path.name == "latest" and text == "00000008" and rank == "1" and when == "between":
+        os._exit(9)  # process 0 has named its part
+    write_text(path, text)
+
+checkpoint.save_run, checkpoint.write_text = killed, naming
 sys.exit(main())
 """
 WORDS = ("preset=debug", "updates=12", "segment=4", "evaluate_every=1000", "log_every=4",
@@ -152,32 +168,44 @@ WORDS = ("preset=debug", "updates=12", "segment=4", "evaluate_every=1000", "log_
          "optim.batch=16")  # fmt: skip
 
 
+def torchrun(out, stop_at, **environment):
+    """Run the door beside `out` as two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               "--nproc-per-node=2", str(out.parent / "door.py"), *WORDS, f"out={out}"]  # fmt: skip
+    environment = os.environ | environment | {
+        "STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }  # fmt: skip
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_a_run_of_two_processes_stays_one_learner_and_resumes_to_the_same_numbers(tmp_path):
-    """The whole door under torchrun, with the robot: straight through, and interrupted at 6."""
+    """The whole door under torchrun, with the robot: straight through, interrupted at 6, and one
+    process killed while both save, before its part is written and before it is named."""
     (tmp_path / "door.py").write_text(DOOR)
 
-    def torchrun(out, stop_at):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   "--nproc-per-node=2", str(tmp_path / "door.py"), *WORDS,
-                   f"out={tmp_path / out}"]  # fmt: skip
-        environment = os.environ | {"STOP_AT": str(stop_at), "OMP_NUM_THREADS": "1",
-                                    "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    straight, broken = torchrun("straight", -1), torchrun("broken", 6)
+    straight, broken = torchrun(tmp_path / "straight", -1), torchrun(tmp_path / "broken", 6)
     assert straight.returncode == 0, straight.stderr
     assert broken.returncode != 0
     assert checkpoint.latest(tmp_path / "broken").name == "00000004"
-    rest = torchrun("broken", -1)
+    rest = torchrun(tmp_path / "broken", -1)
     assert rest.returncode == 0, rest.stderr
     assert rest.stdout.count("at 4 updates") == 2
+
+    for when, left, taken_up in (("before", "00000004", 4), ("between", "00000004", 8)):
+        killed = torchrun(tmp_path / when, -1, DIES=when)
+        assert killed.returncode != 0
+        assert checkpoint.latest(tmp_path / when / "rank1").name == left
+        rest = torchrun(tmp_path / when, -1)
+        assert rest.returncode == 0, rest.stderr
+        assert rest.stdout.count(f"at {taken_up} updates") == 2
 
     def agent(folder):
         return load_file(tmp_path / folder / "checkpoints/00000012/agent.safetensors")
 
     first = agent("straight")
-    for other in ("straight/rank1", "broken", "broken/rank1"):
+    for other in ("straight/rank1", "broken", "broken/rank1", "before/rank1", "between/rank1"):
         assert all(torch.equal(first[name], tensor) for name, tensor in agent(other).items()), other
     for folder in (tmp_path / "straight", tmp_path / "straight/rank1"):
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
@@ -187,3 +215,31 @@ def test_a_run_of_two_processes_stays_one_learner_and_resumes_to_the_same_number
     data = [load_file(tmp_path / f"straight{rank}/checkpoints/00000012/replay.safetensors")
             for rank in ("", "/rank1")]  # fmt: skip
     assert not torch.equal(data[0]["0/action"], data[1]["0/action"])  # each has its own experience
+
+
+def test_processes_go_on_from_the_newest_checkpoint_that_all_have(tmp_path, monkeypatch):
+    def process(*own):
+        for name in own:
+            folder = tmp_path / "checkpoints" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in ("agent", "learner", "replay"):
+                (folder / f"{file}.safetensors").touch()
+            (folder / "state.json").write_text("{}")
+
+    process("00000020", "00000040")
+    others = []
+
+    def gather(found, mine):
+        found[:] = [mine, *others]
+
+    monkeypatch.setattr(parallel, "joined", lambda: True)
+    monkeypatch.setattr(parallel.dist, "get_world_size", lambda: 1 + len(others))
+    monkeypatch.setattr(parallel.dist, "all_gather_object", gather)
+    others[:] = [["00000020", "00000040", "00000060"]]
+    assert parallel.resumable(tmp_path).name == "00000040"
+    others[:] = [["00000020"], ["00000020", "00000040"]]
+    assert parallel.resumable(tmp_path).name == "00000020"
+    others[:] = [[]]
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint in common.*00000040.*\[\]"):
+        parallel.resumable(tmp_path)
+    assert parallel.resumable(tmp_path / "new") is None
