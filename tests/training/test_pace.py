@@ -146,5 +146,5 @@ def test_a_replay_that_should_be_there_is_missed(small, tmp_path):
     assert complete(tmp_path / "run") == [folder]
     (folder / "replay.safetensors").unlink()
     assert complete(tmp_path / "run") == []
-    with pytest.raises(CheckpointError, match="replay.safetensors is not there"):
+    with pytest.raises(CheckpointError, match=r"replay\.safetensors is not there"):
         small(save=True)

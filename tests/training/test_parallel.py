@@ -240,6 +240,6 @@ def test_processes_go_on_from_the_newest_checkpoint_that_all_have(tmp_path, monk
     others[:] = [["00000020"], ["00000020", "00000040"]]
     assert parallel.resumable(tmp_path).name == "00000020"
     others[:] = [[]]
-    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint in common.*00000040.*\[\]"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint in common.*00000040"):
         parallel.resumable(tmp_path)
     assert parallel.resumable(tmp_path / "new") is None
