@@ -1,17 +1,20 @@
-"""Studies: what sharing brings, how to spread samples, tasks told in words, cheap re-analysis.
+"""Studies: sharing, ways to spread samples, tasks in words, cheap re-analysis, demonstrations.
 
     python training/study.py preset=toy what=tasks counts=[1,3,9] seeds=[0,1] out=runs/study
     python training/study.py preset=hb_medium what=tasks device=cuda out=runs/study_hb
     python training/study.py preset=toy_uneven what=scheduler seeds=[0,1,2] out=runs/spread
     python training/study.py preset=toy what=language out=runs/told
     python training/study.py preset=toy what=levers seeds=[0,1] out=runs/levers
+    python training/study.py preset=toy_uneven what=demos seeds=[0,1] out=runs/shown
+    python training/study.py preset=h1_demos demos=demos.safetensors what=demos out=runs/shown_h1
 
 `tasks` trains on groups of 1, 3, … tasks, every task (or the first `cover`) once at every count,
 with the same samples and the same updates on them per task; `scheduler` compares the ways to spread
 samples over tasks; `language` compares learnt task embeddings with instructions, known and held
-out; `levers` what is learnt, and paid, when less is searched again. Words that are no key of the
-study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that resumes,
-the same command goes on where it stopped; last line: JSON.
+out; `levers` what is learnt, and paid, when less is searched again; `demos` the ways to use
+recorded episodes, the toy's own or `demos=`, with as many own steps each. Words that are no key of
+the study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that
+resumes, the same command goes on where it stopped; last line: JSON.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 
-from training.checks import COUNT, NATURAL, SEED, check_bounds
+from training import study_demos
+from training.checks import COUNT, NATURAL, SEED, Bounds, check_bounds
 from training.cli import ConfigError, choose, describe
 from training.config import TrainConfig
 from training.door import interruptible, reason
@@ -36,10 +41,10 @@ from training.presets import PRESETS
 from training.scheduler import KINDS as SCHEDULES
 from training.study_report import report
 from training.study_runs import Run, train_and_score
-from training.toy import TOYS
+from training.toy import TOYS, WIDTHS
 
 COSINES = 40  # updates between gradient cosines, where a preset measures none
-KINDS = ("tasks", "scheduler", "language", "levers")
+KINDS = ("tasks", "scheduler", "language", "levers", "demos")
 # what is searched, by its label: positions (0: all), share of the batch, every so many updates, for
 # how many updates results count, and whether the searches' values count in the second half
 LEVERS: dict[str, tuple[int, float, int, int, bool]] = {
@@ -59,13 +64,14 @@ LEVERS: dict[str, tuple[int, float, int, int, bool]] = {
 class StudyConfig:
     """What a study can be told; everything else belongs to its runs."""
 
-    what: str = "tasks"  # or scheduler, language, levers
+    what: str = "tasks"  # or scheduler, language, levers, demos
     out: str = "runs/study"  # folder of runs, table and chart
     counts: tuple[int, ...] = (1, 3, 9)  # tasks trained together (what=tasks)
     cover: int = 0  # first tasks that groups of every count cover, and that are compared; 0: all
     seeds: tuple[int, ...] = (0,)  # each trains every run once
     episodes: int = 16  # per task and score
     encoder: str = "hashed-ngrams-256"  # of the instructions (what=language)
+    demonstrator: float = 1.0  # speed of the toy's demonstrator, of the full one (what=demos)
     chart: str = ""  # file.svg; empty: <out>/<what>.svg
 
     def __post_init__(self) -> None:
@@ -74,7 +80,10 @@ class StudyConfig:
         for name in ("seeds", "counts"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}=[]: expected one {name[:-1]} at least")
-        check_bounds(self, {"seeds": SEED, "counts": COUNT, "cover": NATURAL, "episodes": COUNT})
+        check_bounds(
+            self, {"seeds": SEED, "counts": COUNT, "cover": NATURAL, "episodes": COUNT,
+                   "demonstrator": Bounds(0, 1, above=True)},
+        )  # fmt: skip
 
 
 def plan_tasks(study: StudyConfig, base: TrainConfig) -> list[Run]:
@@ -134,9 +143,19 @@ def plan_levers(study: StudyConfig, base: TrainConfig) -> list[Run]:
     return runs
 
 
+def plan_demos(study: StudyConfig, base: TrainConfig) -> list[Run]:
+    """Return a run of each way to use demonstrations; the toy's are recorded first."""
+    if base.preset in TOYS and not base.demos:
+        file = Path(study.out) / "demos.safetensors"
+        action_map = base.collect.action_map
+        study_demos.show(file, base.tasks, WIDTHS[base.preset], study.demonstrator, action_map)
+        base = dataclasses.replace(base, demos=str(file))
+    return study_demos.ways(base)
+
+
 PLANS = {
     "tasks": plan_tasks, "scheduler": plan_scheduler, "language": plan_language,
-    "levers": plan_levers,
+    "levers": plan_levers, "demos": plan_demos,
 }  # fmt: skip
 
 
@@ -156,6 +175,11 @@ def study(config: StudyConfig, base: TrainConfig) -> int:
             print(f"{run.label}: {', '.join(own.tasks)}; seed {seed}: {done.summary()}", flush=True)
     facts = report(config.what, results, chart)
     facts |= {"what": config.what, "preset": base.preset, "seeds": list(config.seeds)}
+    shown = out / "demos.safetensors"
+    if config.what == "demos" and base.preset in WIDTHS:
+        scores = study_demos.worth(Path(base.demos or shown), base)
+        facts["demonstrator"] = {name: round(score, 3) for name, score in scores.items()}
+        print(f"\nthe demonstrator: {np.mean(list(scores.values())):.2f}")
     (out / f"{config.what}.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts))
     return 0

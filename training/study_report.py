@@ -32,6 +32,8 @@ def report(what: str, results: Sequence[Result], chart: Path) -> Facts:
             row |= {f"cosine {m}": _mean(r.last(f"cosine/{m}") for r in members) for m in MODULES}
         if what == "levers":
             row |= bill(members)
+        if what == "demos":
+            row |= {"updates": members[0].run.config.updates}
         rows.append(row)
     print(table(rows))
     print()
@@ -142,6 +144,7 @@ def draw_shares(groups: dict[str, list[Result]], chart: Path) -> None:
                 for updates, value in result.curves.get(f"train_return/{task}", []):
                     at.setdefault(updates, []).append(value)
         lines.append(Line(label, [(x, float(np.mean(at[x]))) for x in sorted(at)]))
+    lines = [line for line in lines if line.points]  # one without steps has none
     draw(chart, "Training return, mean over tasks", "updates", "return", lines)
 
 
@@ -162,4 +165,5 @@ def draw_tasks(groups: dict[str, list[Result]], chart: Path) -> None:
 
 DRAW = {
     "tasks": draw_counts, "scheduler": draw_shares, "language": draw_tasks, "levers": draw_shares,
+    "demos": draw_shares,
 }  # fmt: skip

@@ -168,9 +168,10 @@ def _scores(
 
 
 def curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return every metric of a run's metrics file as (updates, value)."""
+    """Return every metric of a run's metrics file as (updates, value); a short run has none."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
+    file = folder / "metrics.jsonl"
+    for line in file.read_text().splitlines() if file.is_file() else ():
         row = json.loads(line)
         for name, value in row.items():
             if isinstance(value, int | float):

@@ -5,13 +5,16 @@ import json
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from training import study, study_runs
+from training import demos, study, study_demos, study_runs
 from training.charts import Line, draw
 from training.cli import ConfigError, to_dict
+from training.presets import PRESETS
 from training.study import (
     StudyConfig,
+    plan_demos,
     plan_language,
     plan_levers,
     plan_scheduler,
@@ -20,7 +23,7 @@ from training.study import (
 )
 from training.study_report import report, spread_over_seeds, table
 from training.study_runs import Result, Run, train_and_score
-from training.toy import GOALS, TOY, TOYS
+from training.toy import GOALS, TOY, TOYS, move, reward, rotation
 
 SHORT = dataclasses.replace(
     TOY, updates=4, segment=4, evaluate_every=4, cosine_every=2, log_every=2,
@@ -99,6 +102,77 @@ def test_the_runs_told_in_words_differ_in_what_tells_them_alone(tmp_path):
     learnt, told = plan_language(StudyConfig(out=str(tmp_path)), TOY)
     assert learnt.config.language == "" and (tmp_path / "phrases.safetensors").is_file()
     assert dataclasses.replace(told.config, language="") == learnt.config
+
+
+def demonstrated(folder, speed, preset="toy", **changes):
+    """Return the runs on what the toy's demonstrator shows at that speed."""
+    base = dataclasses.replace(TOYS[preset], **changes)
+    return plan_demos(StudyConfig(what="demos", out=str(folder), demonstrator=speed), base)
+
+
+def test_the_ways_to_use_demonstrations_have_equally_many_updates_of_their_own(tmp_path):
+    runs = {run.label: run.config for run in demonstrated(tmp_path, 1.0)}
+    own = {label: c.updates - bool(c.demos) * c.imitation.pretrain for label, c in runs.items()}
+    assert own.pop("nothing but shown") == 0
+    assert set(own.values()) == {400}
+    assert runs["none"].demos == "" and runs["none"].updates == 400
+    alone, data, kept = (runs[name].imitation for name in
+                         ("shown, then alone", "data, not cloned", "kept for good"))  # fmt: skip
+    assert (alone.share, alone.share_end, alone.weight) == (0.0, 0.0, 1.0)
+    assert (data.share, data.weight, data.weight_end) == (0.5, 0.0, 0.0)
+    assert (kept.share, kept.share_end, kept.weight_end) == (0.5, 0.5, 1.0)
+    same = {dataclasses.replace(c, imitation=TOY.imitation, updates=1, demos="")
+            for c in runs.values()}  # fmt: skip
+    assert len(same) == 1  # nothing else differs
+
+
+def test_what_the_toys_demonstrator_shows_is_worth_its_speed_and_obeys_the_physics(tmp_path):
+    full, slow = {}, {}
+    for speed, scores in ((1.0, full), (0.2, slow)):
+        run = demonstrated(tmp_path / str(speed), speed)[-1]
+        scores |= study_demos.worth(run.config.demos, run.config)
+        parts = demos.read(run.config.demos, ("left",), run.config.collect.action_map)["left"]
+        steps = np.flatnonzero(~parts["last"])
+        seen, done = parts["observation"], parts["action"]
+        assert np.allclose(move(seen[steps], done[steps], rotation()), seen[steps + 1], atol=1e-6)
+        assert np.allclose(
+            parts["reward"][steps], reward(seen[steps + 1], GOALS["left"]), atol=1e-6
+        )
+        assert np.abs(parts["label"]).max() <= speed and parts["last"].sum() == 10
+        errors = (done - parts["label"])[steps]
+        inside = np.abs(done[steps]) < 1.0
+        assert 0.15 < errors[inside].std() < 0.25
+    assert all(0.85 < score < 1.1 for score in full.values())  # its noise; its own starts
+    assert all(slow[name] < full[name] - 0.1 for name in slow)
+
+
+def test_other_presets_bring_their_own_demonstrations(tmp_path):
+    study = StudyConfig(what="demos", out=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"what=demos needs demos=<file> with preset=h1_demos"):
+        plan_demos(study, PRESETS["h1_demos"])
+    given = dataclasses.replace(PRESETS["h1_demos"], demos="mine.safetensors")
+    runs = plan_demos(study, given)
+    assert {run.config.demos for run in runs[1:]} == {"mine.safetensors"}
+    assert runs[0].config.updates == given.updates - runs[1].config.imitation.pretrain
+
+
+def test_a_run_too_short_for_a_line_of_metrics_has_no_curves(tmp_path):
+    assert study_runs.curves(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_on_a_needle_demonstrations_are_worth_more_than_as_many_steps(tmp_path):
+    """Random actions hardly meet it; who was shown it is there."""
+    runs = {run.label: run for run in demonstrated(
+        tmp_path, 1.0, "toy_uneven", tasks=("top", "left", "bottom_right"), updates=300,
+        optim=dataclasses.replace(TOY.optim, batch=72),
+    )}  # fmt: skip
+    scores = {}
+    for label in ("none", "as the preset"):
+        own = dataclasses.replace(runs[label].config, out=str(tmp_path / label))
+        scores[label] = train_and_score(Run(label, own), episodes=8).mean("mean")
+    assert scores["none"] < 0.2
+    assert scores["as the preset"] > scores["none"] + 0.3
 
 
 def test_words_go_to_the_study_or_to_its_runs():
@@ -193,6 +267,7 @@ def test_points_stand_where_their_values_say(tmp_path):
         (["seeds=[-1]"], "seeds=[-1]: expected at least 0"),
         (["episodes=0"], "episodes=0: expected at least 1"),
         (["cover=-1"], "cover=-1: expected at least 0"),
+        (["demonstrator=0"], "demonstrator=0.0: expected above 0 and at most 1"),
         (["chart=/proc/x/c.svg"], "chart=/proc/x: expected a folder"),
         (["replay.task_share=[1,2]", "counts=[1]"], "task_share"),
     ],
