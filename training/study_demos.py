@@ -29,7 +29,9 @@ def ways(base: TrainConfig) -> list[Run]:
     """
     if not base.demos:
         raise ConfigError(f"what=demos needs demos=<file> with preset={base.preset}")
-    pretrain = min(base.imitation.pretrain, base.updates // 3)
+    pretrain = base.imitation.pretrain
+    if pretrain >= base.updates:  # a preset that is not about demonstrations
+        pretrain = base.updates // 3
     like = dataclasses.replace(base.imitation, pretrain=pretrain)
 
     def run(label: str, updates: int = base.updates, **imitation: float) -> Run:
