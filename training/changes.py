@@ -24,7 +24,7 @@ _RUN = (
     "schedule.", "optim.decay",
 )  # fmt: skip
 _START_ONLY = ("model.value_slope",)  # read when a model is made, never again
-_UNSAID = ("out", "max_minutes")  # another place or patience is no change worth a word
+_UNSAID = ("out", "resume", "max_minutes")  # another place or patience is no change worth a word
 
 
 def changes(saved: dict[str, Any], config: TrainConfig) -> Changes:

@@ -187,7 +187,8 @@ class TrainConfig:
     updates: int = 220_000  # of the learner, in all
     update_ratio: float = 0.2  # updates per environment step of one task (UTD), a hard constraint
     offline_updates: int = 0  # the last ones, without new data; no part of a schedule's progress
-    out: str = "runs/default"  # run folder; the same folder resumes
+    out: str = "runs/default"  # run folder
+    resume: bool = True  # go on with the run that `out` holds; False: refuse to
     device: str = "cpu"  # of networks and search; or "cuda", "cuda:1"
     engine: str = "local"  # collection and re-analysis: in this process, or "ray": in actors
     precision: str = "float32"  # or "bfloat16": autocast of search and losses

@@ -13,6 +13,7 @@ from __future__ import annotations
 import training.quiet  # noqa: F401  before all that takes long
 
 # isort: split
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from training import features
 from training.cli import ConfigError, choose, from_command_line, rebuild
 from training.demonstrator_checks import check_run
 from training.door import interruptible, reason
+from training.lock import alone
 from training.output import prepare_folder
 from training.prices import price_list
 from training.randomization import Randomization
@@ -206,22 +208,24 @@ def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 @interruptible("the same command resumes from the last save")
 def main() -> int:
     """Read the words and run the demonstrator."""
-    try:
-        config = from_command_line(lambda words: choose(words, PRESETS, "h1"), __doc__)
-        if config is None:
-            return 0
-        from training.demonstrator_run import Demonstrator  # which imports this module
+    with contextlib.ExitStack() as stack:
+        try:
+            config = from_command_line(lambda words: choose(words, PRESETS, "h1"), __doc__)
+            if config is None:
+                return 0
+            from training.demonstrator_run import Demonstrator  # which imports this module
 
-        prepare_folder(Path(config.out))
-        run = Demonstrator(config)
-    except (ValueError, KeyError, OSError, MemoryError) as error:
-        print(f"error: {reason(error)}", file=sys.stderr)
-        return 2
-    try:
-        run.run()
-    except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
-        print(f"error: {reason(error)}; the last save is as it was", file=sys.stderr)
-        return 1
+            prepare_folder(Path(config.out))
+            stack.enter_context(alone(Path(config.out)))
+            run = Demonstrator(config)
+        except (ValueError, KeyError, OSError, MemoryError) as error:
+            print(f"error: {reason(error)}", file=sys.stderr)
+            return 2
+        try:
+            run.run()
+        except (FloatingPointError, OSError, SafetensorError) as error:  # of these, a full disk
+            print(f"error: {reason(error)}; the last save is as it was", file=sys.stderr)
+            return 1
     return 0
 
 

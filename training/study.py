@@ -36,6 +36,7 @@ from training.checks import COUNT, NATURAL, SEED, Bounds, check_bounds
 from training.cli import ConfigError, choose, describe
 from training.config import TrainConfig
 from training.door import interruptible, reason
+from training.lock import alone
 from training.output import prepare_file, prepare_folder
 from training.presets import PRESETS
 from training.scheduler import KINDS as SCHEDULES
@@ -163,7 +164,6 @@ def study(config: StudyConfig, base: TrainConfig) -> int:
     """Train and score every run that is not scored yet; print table and JSON, draw the chart."""
     out = Path(config.out)
     chart = Path(config.chart) if config.chart else out / f"{config.what}.svg"
-    prepare_folder(out)
     prepare_file(chart, "chart")
     results = []
     for seed in config.seeds:
@@ -203,7 +203,9 @@ def main() -> int:
         if len(words) < len(sys.argv) - 1:
             print(__doc__, *describe(config), "", "Of its runs:", *describe(base), sep="\n")
             return 0
-        return study(config, base)
+        prepare_folder(Path(config.out))
+        with alone(Path(config.out)):
+            return study(config, base)
     except (ConfigError, KeyError) as error:
         print(f"error: {reason(error)}", file=sys.stderr)
         return 2

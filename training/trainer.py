@@ -18,7 +18,7 @@ from training import checkpoint, demos, files, parallel, run_folder
 from training.agent import Agent, build_model
 from training.batches import Batches
 from training.changes import sentence
-from training.cli import to_dict
+from training.cli import ConfigError, to_dict
 from training.collector import Duty
 from training.config import TrainConfig
 from training.engine import open_engine
@@ -97,6 +97,11 @@ class Trainer:
     def _resume(self) -> None:
         self.run_folder.mkdir(parents=True, exist_ok=True)
         folder = parallel.resumable(self.run_folder)
+        if folder is not None and not self.config.resume:
+            raise ConfigError(
+                f"out={self.config.out} holds a run, saved at {int(folder.name)} updates; "
+                f"resume=true goes on with it, a new one needs another out="
+            )
         if folder is not None:
             state = checkpoint.load_run(folder, self.learner, self.replay)
             self.pace.load(state)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from training import demonstrate, demonstrator, demonstrator_run
+from training.lock import alone
 
 SAC = ["tasks=[stand,walk]", "envs_per_task=2", "random_steps=40", "evaluate_every=8",
        "evaluate_episodes=1", "updates=8", "log_every=2", "batch=8", "sac.width=8",
@@ -187,3 +188,13 @@ def test_control_c_while_a_door_loads_ends_with_130_and_one_line(name, tmp_path)
     )  # fmt: skip
     assert done.returncode == 130
     assert done.stderr.startswith("interrupted") and len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_where_another_process_trains_is_refused(run, call_door):
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    with alone(run):
+        code, _, errors = call_door(demonstrator.main, *SAC, f"out={run}")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert f"out={run}: another process trains there" in errors
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    assert call_door(demonstrator.main, *SAC, f"out={run}")[0] == 0

@@ -11,6 +11,7 @@ import pytest
 from training import demos, study, study_demos, study_runs
 from training.charts import Line, draw
 from training.cli import ConfigError, to_dict
+from training.lock import alone
 from training.presets import PRESETS
 from training.study import (
     StudyConfig,
@@ -284,6 +285,14 @@ def test_an_out_that_cannot_be_made_is_a_sentence(call_door):
     status, _, errors = call_door(study.main, "out=/proc/x/study")
     assert status == 2
     assert "out=/proc/x/study: expected a folder" in errors and len(errors.splitlines()) == 1
+
+
+def test_a_study_that_another_process_is_at_is_refused(tmp_path, call_door):
+    with alone(tmp_path):
+        status, _, errors = call_door(study.main, f"out={tmp_path}")
+    assert status == 2
+    assert f"out={tmp_path}: another process trains there" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"scores": {}}', '{"config": 3}'])

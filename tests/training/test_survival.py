@@ -8,6 +8,7 @@ import pytest
 from training import run_folder
 from training import trainer as module
 from training.checkpoint import CheckpointError
+from training.cli import ConfigError
 from training.trainer import Trainer
 
 
@@ -119,6 +120,20 @@ def test_another_meaning_is_refused_before_the_run_folder_is_touched(toy, tmp_pa
     with pytest.raises(CheckpointError, match=r"search\.discount is .* there, 0\.5 here"):
         trainer(toy, tmp_path, search=search)
     assert files() == before
+
+
+def test_a_run_that_is_not_to_go_on_is_left_alone(toy, tmp_path):
+    folder = tmp_path / "run"
+    trainer(toy, folder, resume=False).run()  # there is none yet: it begins
+
+    def files():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = files()
+    with pytest.raises(ConfigError, match=r"run holds a run, saved at 12 updates; resume=true"):
+        trainer(toy, folder, resume=False)
+    assert files() == before
+    assert trainer(toy, folder).learner.updates == 12
 
 
 def test_a_record_that_is_not_ours_gets_no_note(tmp_path):
