@@ -5,6 +5,7 @@ import re
 import sys
 import types
 
+import h5py
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -197,6 +198,71 @@ def test_minaris_episodes_become_the_same_frames_as_flat_arrays(door, tmp_path, 
         for name, array in read(tmp_path).items():
             np.testing.assert_array_equal(array, expected[name])
     assert "episode 0: observations is a dict, expected an array" in door("h1/dict-v0")[2]
+
+
+def test_an_hdf5_file_becomes_the_same_frames_as_the_arrays(door, tmp_path):
+    """D4RL's layout, with groups beside it; and one that breaks off in the middle."""
+    arrays, following = flat()
+    arrays["next_observations"] = following
+    assert door(save(tmp_path / "in.npz", arrays))[0] == 0
+    expected = read(tmp_path)
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        file["infos/qpos"] = np.zeros((20, 26))
+        file.attrs["made_by"] = "a test"
+    assert door(tmp_path / "in.hdf5")[1]["transitions"] == 20
+    for name, array in read(tmp_path).items():
+        np.testing.assert_array_equal(array, expected[name])
+    whole = (tmp_path / "in.hdf5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    status, _, errors = door(tmp_path / "cut.h5")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "cut.h5" in errors and "truncated" in errors
+
+
+@pytest.fixture
+def minari_set(tmp_path, monkeypatch):
+    """Write a data set as the package Minari does; return the package's name of it."""
+    pytest.importorskip("minari", reason="NOT TESTED HERE: no package minari (Python 3.11)")
+    import gymnasium as gym
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    arrays, following = flat()
+    episodes = []
+    for number, (start, end) in enumerate(zip([0, *ENDS], ENDS, strict=False)):
+        seen = np.concatenate([arrays["observations"][start:end], following[end - 1 : end]])
+        episodes.append(
+            EpisodeBuffer(
+                id=number, seed=number, options=None, observations=seen, infos={},
+                actions=arrays["actions"][start:end], rewards=list(arrays["rewards"][start:end]),
+                terminations=list(arrays["terminals"][start:end]),
+                truncations=list(arrays["timeouts"][start:end]),
+            )
+        )  # fmt: skip
+    box = gym.spaces.Box
+    minari.create_dataset_from_buffers(
+        "ezm/walk-v0", buffer=episodes, data_format="hdf5",
+        observation_space=box(-np.inf, np.inf, (51,), np.float32),
+        action_space=box(-1.0, 1.0, (19,), np.float32), algorithm_name="test", author="ezm",
+        author_email="none", code_permalink="none", description="random numbers",
+    )  # fmt: skip
+    return "ezm/walk-v0"
+
+
+@pytest.mark.filterwarnings("ignore:.*eval_env", "ignore:env_spec is None")
+def test_a_data_set_that_minari_wrote_becomes_the_same_frames(door, tmp_path, minari_set):
+    """By its name, and by the folder it lies in."""
+    arrays, following = flat()
+    assert door(save(tmp_path / "in.npz", arrays | {"next_observations": following}))[0] == 0
+    expected = read(tmp_path)
+    for dataset in (minari_set, tmp_path / "minari" / "ezm" / "walk-v0"):
+        assert door(dataset)[1]["transitions"] == 20
+        for name, array in read(tmp_path).items():
+            np.testing.assert_array_equal(array, expected[name])
+    assert "minari list local" in door("ezm/none-v0")[2]
 
 
 def test_facts_say_where_the_episodes_are_from(door, tmp_path):
