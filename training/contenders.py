@@ -23,6 +23,9 @@ from training import demonstrator, language
 from training.agent import Agent
 from training.cli import ConfigError
 from training.evaluation import ActFunction
+from training.tasks import TASKS
+
+ACTUATORS = {"h1hand": 61}  # of robots that are no h1 of 19
 
 # suffix -> "module:function" taking the path and returning a Contender
 GUESTS = {".onnx": "distill.contender:load"}
@@ -49,7 +52,9 @@ def contenders(policy: str, action_map: str = "benchmark") -> list[Contender]:
     if policy == "home":
         pose = h1.action_map(action_map).action(h1.DEFAULT_POSE).clip(-1, 1)
         return [
-            Contender("home", action_map, (), lambda *_: lambda o, t: np.tile(pose, (len(o), 1)))
+            Contender(
+                "home", action_map, tuple(TASKS), lambda *_: lambda o, t: np.tile(pose, (len(o), 1))
+            )
         ]
     suffix = Path(policy).suffix
     if suffix in GUESTS:
@@ -83,7 +88,8 @@ def _of_demonstrator(path: str) -> Contender:
 
 def _random(tasks: Sequence[str], seed: int) -> ActFunction:
     generator = np.random.default_rng(seed)
-    return lambda o, t: generator.uniform(-1.0, 1.0, (len(o), h1.NUM_JOINTS))
+    width = max(ACTUATORS.get(name.rpartition("-")[0], h1.NUM_JOINTS) for name in tasks)
+    return lambda o, t: generator.uniform(-1.0, 1.0, (len(o), width))
 
 
 def told_otherwise(agent: Agent) -> Agent | None:

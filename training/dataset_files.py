@@ -49,7 +49,8 @@ def _hdf5(path: Path) -> Iterator[tuple[str, Arrays]]:
             f"dataset={path} needs the package h5py: pip install h5py; a .npz needs nothing more"
         ) from None
     with h5py.File(path, "r") as file:
-        numbers = [name.removeprefix("episode_") for name in file if name.startswith("episode_")]
+        names = [str(name) for name in file]
+        numbers = [name.removeprefix("episode_") for name in names if name.startswith("episode_")]
         if not numbers:
             yield f"dataset={path}", _arrays_of(file)
         for number in sorted(numbers, key=lambda text: (len(text), text)):

@@ -4,7 +4,9 @@ policy is random, home (the constant home pose), a run, checkpoint or agent file
 its policy mean), or a student's .onnx. tasks names tasks or task sets. Two protocols: `benchmark`
 ends an episode by the task's own rule, as HumanoidBench does; `ezm` lets it go on for 1000 steps,
 as EZ-M's published scores do. suite=real scores on the humanoid_bench package, where it is
-installed. Progress goes to standard error; the table, and one line of JSON, to standard output.
+installed, and there also robots with hands ("h1hand-walk"). published=true prints what others
+published beside it. Progress goes to standard error; the table, and one line of JSON, to standard
+output.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,17 @@ import mujoco
 import numpy as np
 
 from runtime.h1 import ACTION_MAPS
+from training import published
 from training.checks import COUNT, SEED, THREADS, check_bounds
 from training.cli import ConfigError, choose, from_command_line
 from training.contenders import Contender, contenders
 from training.door import interruptible, reason
-from training.evaluation import MakeEnv, Score, evaluate, normalised, worth
+from training.evaluation import MakeEnv, Score, evaluate, normalised
 from training.files import write_text
 from training.h1_env import H1Env
-from training.hb_adapter import RealEnv, load_package
+from training.hb_adapter import RealEnv, check_names
 from training.output import prepare_file
-from training.tasks import TASK_SETS, task
+from training.tasks import TASK_SETS, TASKS, base, task
 from training.trainer import git_sha
 
 PROTOCOLS = {"benchmark": True, "ezm": False}  # -> does the task's rule end an episode?
@@ -56,6 +59,7 @@ class EvaluateConfig:
     action_map: str = "benchmark"  # of random and home; others bring their own
     suite: str = "ours"  # or "real"
     threads: int = 1  # of the simulator
+    published: bool = False  # what others published, beside it
     out: str = ""  # a JSON file with every episode
 
 
@@ -66,11 +70,17 @@ def tasks_of(config: EvaluateConfig, players: list[Contender]) -> tuple[str, ...
         ConfigError: a name is neither task nor set, or the policy does not know the task.
     """
     known = players[0].tasks
-    unknown = [name for name in config.tasks if name not in TASK_SETS]
+    unknown = [name for name in config.tasks if name not in TASK_SETS and base(name) == name]
     if unknown:
         raise ConfigError(f"tasks={unknown}: there are {', '.join(TASK_SETS)}")
-    sets = [TASK_SETS[name] for name in config.tasks] or [known or TASK_SETS["h1_all"]]
+    sets = [TASK_SETS.get(n, (n,)) for n in config.tasks] or [known or TASK_SETS["h1_all"]]
     names = tuple(dict.fromkeys(name for names in sets for name in names))
+    others = [name for name in names if name not in TASK_SETS]
+    if others and config.suite == "ours":
+        raise ConfigError(
+            f"tasks={others}: suite=ours has an h1 without hands; suite=real takes them from "
+            "humanoid_bench (docs/real_humanoidbench.md)"
+        )
     strange = [name for name in names if known and name not in known]
     if strange:
         raise ConfigError(f"tasks={strange}: {config.policy} knows {', '.join(known)}")
@@ -118,22 +128,29 @@ def score(config: EvaluateConfig, players: list[Contender], names: tuple[str, ..
 def summary(scores: dict[str, Score]) -> dict[str, Any]:
     """Return one contender's scores under one protocol as JSON-ready values."""
     values = [normalised(name, entry.mean) for name, entry in scores.items()]
-    bars = [entry.mean >= task(name).success_bar for name, entry in scores.items()]
+    values = [
+        value for value in values if not np.isnan(value)
+    ]  # a task without a scale is left out
     return {
-        "normalised_mean": round(float(np.mean(values)), 4),
-        "normalised_clipped_mean": round(worth(scores), 4),
-        "tasks_at_bar": int(np.sum(bars)),
+        "normalised_mean": _mean(values),
+        "normalised_clipped_mean": _mean([min(value, 1.0) for value in values]),
+        "tasks_at_bar": int(np.sum(np.array(values) >= 1.0)),
         "failures": sum(entry.failures for entry in scores.values()),
         "tasks": {
             name: {
                 "mean": round(entry.mean, 2),
                 "std": round(entry.std, 2),
                 "length": round(entry.length, 1),
-                "normalised": round(normalised(name, entry.mean), 4),
+                "normalised": _mean([normalised(name, entry.mean)]),
             }
             for name, entry in scores.items()
         },
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Return the mean as JSON has it; None of nothing, and of nan."""
+    return round(float(np.mean(values)), 4) if values and not np.isnan(values).any() else None
 
 
 def table(results: Results, names: tuple[str, ...]) -> str:
@@ -141,15 +158,17 @@ def table(results: Results, names: tuple[str, ...]) -> str:
     heads = [(player, protocol) for player, by in results.items() for protocol in by]
     titles = [f"{player}, {protocol}" for player, protocol in heads]
     width = max(26, *(len(title) + 2 for title in titles))
-    lines = ["".join([f"{'':16}{'bar':>6}", *(f"{title:>{width}}" for title in titles)])]
+    first = max(16, *(len(name) + 1 for name in names))
+    lines = ["".join([f"{'':{first}}{'bar':>6}", *(f"{title:>{width}}" for title in titles)])]
     for name in names:
         cells = [results[player][protocol][name] for player, protocol in heads]
         words = [f"{c.mean:.1f} ± {c.std:.1f} /{c.length:.0f}" for c in cells]
-        bar = f"{task(name).success_bar:6.0f}"
-        lines.append("".join([f"{name:16}{bar}", *(f"{word:>{width}}" for word in words)]))
+        bar = f"{task(base(name)).success_bar:.0f}" if base(name) in TASKS else ""
+        lines.append("".join([f"{name:{first}}{bar:>6}", *(f"{word:>{width}}" for word in words)]))
     means = [summary(results[player][protocol]) for player, protocol in heads]
     for key, text in (("normalised_mean", "normalised"), ("normalised_clipped_mean", "clipped")):
-        lines.append("".join([f"{text:22}", *(f"{mean[key]:{width}.3f}" for mean in means)]))
+        shown = ("" if mean[key] is None else f"{mean[key]:.3f}" for mean in means)
+        lines.append("".join([f"{text:{first + 6}}", *(f"{word:>{width}}" for word in shown)]))
     lines += [
         f"the simulation broke down in {mean['failures']} episodes of {player}, {protocol}"
         for (player, protocol), mean in zip(heads, means, strict=True)
@@ -158,9 +177,23 @@ def table(results: Results, names: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def _compare(results: Results) -> dict[str, dict[str, float]]:
+    """Print our first contender's returns beside published ones, and return those.
+
+    Ours are of protocol ezm, if it was run.
+    """
+    player, by = next(iter(results.items()))
+    protocol = "ezm" if "ezm" in by else next(iter(by))
+    ours = {name: entry.mean for name, entry in by[protocol].items()}
+    others = published.of(tuple(ours))
+    print(f"\n{published.table(f'{player}, {protocol}', ours, others)}")
+    return others
+
+
 def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> None:
     """Print the table, write the file, print the line."""
     print(table(results, names))
+    known = {"published_returns": _compare(results)} if config.published else {}
     facts = dataclasses.asdict(config) | {"tasks": names, "mujoco": mujoco.__version__}
     facts["commit"] = git_sha()
     scores = {
@@ -176,9 +209,9 @@ def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> 
             for player, by in results.items()
         }
         path = Path(config.out)
-        content = {"config": facts, "scores": scores, "episodes": every}
+        content = {"config": facts, "scores": scores, "episodes": every, **known}
         write_text(path, json.dumps(content, indent=1) + "\n")
-    print(json.dumps({**facts, "scores": scores}))
+    print(json.dumps({**facts, "scores": scores, **known}))
 
 
 def load(words: list[str]) -> EvaluateConfig:
@@ -206,10 +239,10 @@ def main() -> int:
         config = from_command_line(load, __doc__)
         if config is None:
             return 0
-        if config.suite == "real":
-            load_package()
         players = contenders(config.policy, config.action_map)
         names = tasks_of(config, players)
+        if config.suite == "real":
+            check_names(names)
         if config.out:
             prepare_file(Path(config.out))
     except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:

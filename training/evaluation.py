@@ -8,7 +8,7 @@ import numpy as np
 
 from training.h1_env import H1Env
 from training.rows import Step
-from training.tasks import task
+from training.tasks import base, task
 
 # observation [E, O], task index [E] -> action [E, A]
 ActFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -113,19 +113,24 @@ RANDOM_RETURN = {
 
 
 def normalised(name: str, value: float) -> float:
-    """Return 0 for the return of a random policy, 1 for the task's success bar."""
-    return (value - RANDOM_RETURN[name]) / (task(name).success_bar - RANDOM_RETURN[name])
+    """Return 0 for the return of a random policy, 1 for the task's success bar.
+
+    A robot with hands counts as one without; of a task that we have no scale for, nan.
+    """
+    known = base(name)
+    if known not in RANDOM_RETURN:
+        return float("nan")
+    low = RANDOM_RETURN[known]
+    return (value - low) / (task(known).success_bar - low)
 
 
 def worth(scores: dict[str, Score]) -> float:
     """Return one number for several tasks: the mean of their normalised returns, 1 at most each.
 
-    A robot with hands counts as one without; a task that HumanoidBench does not know, by its
-    return.
+    A task that we have no scale for counts by its return.
     """
-    values = []
-    for name, score in scores.items():
-        known = name.removeprefix("h1hand-")
-        on_scale = known in RANDOM_RETURN
-        values.append(min(normalised(known, score.mean), 1.0) if on_scale else score.mean)
+    found = {name: normalised(name, score.mean) for name, score in scores.items()}
+    values = [
+        scores[name].mean if np.isnan(value) else min(value, 1.0) for name, value in found.items()
+    ]
     return float(np.mean(values))

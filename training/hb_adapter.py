@@ -56,6 +56,22 @@ def load_package() -> Any:
             del sys.modules[name]
 
 
+def check_names(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the package's names of tasks: h1-walk of "walk", h1hand-walk of itself.
+
+    Raises:
+        MissingPackageError: see `load_package`.
+        KeyError: there is none of that name.
+    """
+    registry = load_package().envs.registry
+    names = tuple(name if "-" in name else f"h1-{name}" for name in tasks)
+    unknown = [name for name in names if f"{name}-v0" not in registry]
+    if unknown or not tasks:
+        there = sorted(name[3:-3] for name in registry if name[:3] == "h1-")
+        raise KeyError(f"no environment {unknown}; an H1's tasks are {', '.join(there)}")
+    return names
+
+
 class RealEnv:
     """E environments of the real package; see `H1Env` for what the methods promise."""
 
@@ -73,12 +89,7 @@ class RealEnv:
         """Build one row per entry of `tasks`: "walk" is an H1, "h1hand-walk" names its robot."""
         if tuple(delay_substeps) != (0, 0):
             raise ValueError(f"the real package has no delays, got {delay_substeps}")
-        gymnasium = load_package()
-        self.task_names = tuple(name if "-" in name else f"h1-{name}" for name in tasks)
-        unknown = [n for n in self.task_names if f"{n}-v0" not in gymnasium.envs.registry]
-        if unknown or not tasks:
-            there = sorted(name[3:-3] for name in gymnasium.envs.registry if name[:3] == "h1-")
-            raise KeyError(f"no environment {unknown}; an H1's tasks are {', '.join(there)}")
+        self.task_names, gymnasium = check_names(tasks), load_package()
         self.envs = [
             gymnasium.make(f"{name}-v0", render_mode=None).unwrapped for name in self.task_names
         ]

@@ -162,7 +162,7 @@ def _scores(
         steps=EPISODE if toy else 1000, make_env=make_env,
     )  # fmt: skip
     if not toy:
-        return {n: normalised(n.rpartition("-")[2], s.mean) for n, s in found.items()}
+        return {n: normalised(n, s.mean) for n, s in found.items()}
     bounds = {name: returns(name, WIDTHS[config.preset]) for name in config.tasks}
     return {n: (s.mean - bounds[n][0]) / (bounds[n][1] - bounds[n][0]) for n, s in found.items()}
 

@@ -105,6 +105,11 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
+def base(name: str) -> str:
+    """Return what is to be done, whatever the robot: walk of "h1hand-walk"."""
+    return name.rpartition("-")[2]
+
+
 def observation_size(names: Iterable[str]) -> int:
     """Return the length of the longest observation of these tasks."""
     return max(task(name).observation_size for name in names)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from training import evaluate as door
+from training import published
 from training.agent import Agent, build_model
 from training.checkpoint import save_agent
 from training.contenders import contenders
-from training.evaluation import RANDOM_RETURN, normalised
+from training.evaluation import RANDOM_RETURN, Score, normalised, worth
 from training.presets import PRESETS
 from training.tasks import TASKS
 
@@ -94,6 +95,69 @@ def test_normalised_scores_are_zero_for_random_and_one_at_the_bar():
         assert normalised(name, task.success_bar) == 1
 
 
+def test_robots_with_hands_are_scored_as_one_without_and_other_tasks_by_their_return():
+    assert normalised("h1hand-walk", 351.0) == normalised("walk", 351.0) == 0.5
+    assert np.isnan(normalised("h1hand-cabinet", 5.0))
+    scores = {
+        name: Score(name, (value,), (1,))
+        for name, value in (("h1hand-walk", 351.0), ("h1hand-cabinet", 5.0), ("h1hand-run", 900.0))
+    }
+    assert worth(scores) == pytest.approx((0.5 + 5.0 + 1.0) / 3)
+    told = door.summary(scores)
+    assert told["normalised_clipped_mean"] == 0.75  # of those that have a scale
+    assert told["tasks_at_bar"] == 1
+    assert told["tasks"]["h1hand-cabinet"]["normalised"] is None
+    lines = door.table({"planner": {"ezm": scores}}, tuple(scores)).splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["h1hand-walk", "700"], ["h1hand-cabinet", "5.0"], ["h1hand-run", "700"],
+    ]  # fmt: skip
+    assert len({len(line) for line in lines}) == 1
+    only = {"h1hand-cabinet": scores["h1hand-cabinet"]}
+    assert door.summary(only)["normalised_mean"] is None
+    door.table({"planner": {"ezm": only}}, tuple(only))
+
+
+def test_random_has_an_action_for_every_actuator_of_the_robot():
+    (player,) = contenders("random")
+    assert player.begin(["walk"], 0)(np.zeros((2, 51)), np.zeros(2, int)).shape == (2, 19)
+    assert player.begin(["h1hand-walk"], 0)(np.zeros((2, 151)), np.zeros(2, int)).shape == (2, 61)
+
+
+@pytest.mark.parametrize(
+    ("suite", "means"),  # as their sources print them: normalised, clipped
+    [
+        ("hb_medium", {"EZ-M": (0.895, 0.810), "BRC": (0.722, 0.665), "TD-MPC2": (0.850, 0.743),
+                       "SimbaV2": (0.823, 0.719)}),
+        ("hb_hard", {"EZ-M": (0.665, 0.615), "BRC": (0.396, 0.393), "TD-MPC2": (0.289, 0.289)}),
+    ],
+)  # fmt: skip
+def test_published_returns_have_the_means_that_were_published(suite, means):
+    tasks = PRESETS[suite].tasks
+    others = published.of(tasks)
+    assert set(others) == set(means)
+    lines = published.table("us", dict.fromkeys(tasks, 0.0), others).splitlines()
+    assert lines[2].split() == ["ours", *others]
+    for line, index in ((lines[-2], 0), (lines[-1], 1)):
+        shown = dict(zip(others, map(float, line.split()[2:]), strict=True))
+        for method, expected in means.items():
+            assert shown[method] == pytest.approx(expected[index], abs=0.002), (method, line)
+
+
+def test_published_returns_stand_beside_ours_of_their_protocol(run, tmp_path):
+    words = ("policy=random", "tasks=[walk,pole]", "episodes=1", "steps=3", "published=true")
+    status, output, _ = run(*words, f"out={tmp_path / 'scores.json'}")
+    line = last_line(output)
+    assert status == 0
+    assert line["published_returns"]["EZ-M"] == {"walk": 801.0, "pole": 858.0}
+    assert "ours (random, ezm)" in output
+    ours = line["scores"]["random"]["ezm"]["tasks"]["walk"]["mean"]
+    assert f"walk{ours:>18.0f}       801       723       814       846" in output
+    assert json.loads((tmp_path / "scores.json").read_text())["published_returns"]
+    _, output, _ = run("policy=home", "tasks=[reach]", *FAST, "published=true")
+    assert "nobody's returns on all of these tasks are known here" in output
+    assert last_line(output)["published_returns"] == {}
+
+
 def test_task_sets_are_names_for_their_tasks():
     config = door.load(["tasks=[medium,walk,reach]"])
     names = door.tasks_of(config, contenders("random"))
@@ -105,6 +169,8 @@ def test_task_sets_are_names_for_their_tasks():
     ("words", "named"),
     [
         (("tasks=[fly]",), "balance_hard"),
+        (("tasks=[walk,h1hand-walk]",), "['h1hand-walk']: suite=ours has an h1 without hands"),
+        (("tasks=[h1hand-walk]", "policy=home", "suite=real"), "home knows stand, walk"),
         (("protocol=mine",), "benchmark, ezm, both"),
         (("suite=other",), "ours, real"),
         (("episodes=0",), "at least 1"),
