@@ -135,17 +135,20 @@ def draw_counts(groups: dict[str, list[Result]], chart: Path) -> None:
 
 
 def draw_shares(groups: dict[str, list[Result]], chart: Path) -> None:
-    """Draw the mean score of the finished training episodes against updates."""
+    """Draw the mean return of the finished training episodes against updates on own experience."""
     lines = []
     for label, members in groups.items():
         at: dict[float, list[float]] = {}
         for result in members:
-            for task in result.run.config.tasks:
+            config = result.run.config
+            before = config.imitation.pretrain if config.demos else 0
+            for task in config.tasks:
                 for updates, value in result.curves.get(f"train_return/{task}", []):
-                    at.setdefault(updates, []).append(value)
+                    at.setdefault(updates - before, []).append(value)
         lines.append(Line(label, [(x, float(np.mean(at[x]))) for x in sorted(at)]))
     lines = [line for line in lines if line.points]  # one without steps has none
-    draw(chart, "Training return, mean over tasks", "updates", "return", lines)
+    title, below = "Training return, mean over tasks", "updates on own experience"
+    draw(chart, title, below, "return", lines)
 
 
 def draw_tasks(groups: dict[str, list[Result]], chart: Path) -> None:

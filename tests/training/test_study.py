@@ -227,6 +227,23 @@ def test_a_report_prints_its_table_and_draws_a_chart_that_is_xml(what, tmp_path,
     assert len(root.findall(".//{*}polyline")) >= 1
 
 
+def test_returns_are_drawn_against_the_updates_after_the_demonstrations(tmp_path):
+    def learnt(label, at, **changes):
+        one = result(label, 0, (0.2, 0.4))
+        config = dataclasses.replace(one.run.config, **changes)
+        curves = {"train_return/left": [(at, 3.0), (at + 40, 4.0)]}
+        return dataclasses.replace(one, run=Run(label, config), curves=curves)
+
+    like = dataclasses.replace(TOY.imitation, pretrain=200)
+    shown = learnt("shown", 240, demos="a file", imitation=like)
+    nothing = learnt("nothing but shown", 240, demos="a file", imitation=like)
+    nothing = dataclasses.replace(nothing, curves={})
+    report("demos", [learnt("none", 40), shown, nothing], tmp_path / "chart.svg")
+    lines = ElementTree.parse(tmp_path / "chart.svg").getroot().findall(".//{*}polyline")
+    assert len(lines) == 2  # one had no episode of its own
+    assert lines[0].get("points") == lines[1].get("points")
+
+
 def test_only_tasks_that_every_count_was_trained_on_are_compared(tmp_path):
     single = result("1", 0, (0.2,), tasks=("left",))
     double = result("2", 0, (0.6, 1.0))
