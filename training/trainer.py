@@ -103,28 +103,31 @@ class Trainer:
                 f"resume=true goes on with it, a new one needs another out="
             )
         if folder is not None:
-            state = checkpoint.load_run(folder, self.learner, self.replay)
-            self.pace.load(state)
-            self.segment = int(state["segment"])
-            self.seconds = float(state["seconds"])
-            self.engine.restarts = int(state.get("restarts", 0))
-            self.learner.skipped = int(state.get("skipped", 0))
-            self.scheduler.load(state.get("schedule", {}))
-            self.saturation.load(state.get("saturation", {}))
-            self.averages.load(state.get("averages", {}))
-            print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
-            if not state.get("replay", True):
-                self.pace.emptied()
-                print(f"it has no replay (replay.save=false): first {self.pace.fill} steps a task")
-            changed = checkpoint.freely_changed(folder, self.learner)
-            if changed:
-                print(f"changed: {sentence(changed)}")
-            run_folder.note_resume(self.run_folder, self.learner.updates, changed, git_sha())
+            self._take_up(folder)
             return
         if self.config.init:
             checkpoint.load_weights(Path(self.config.init), self.learner)
         text = checkpoint.json.dumps({"config": to_dict(self.config), "git": git_sha()}, indent=1)
         files.write_text(self.run_folder / "config.json", text)
+
+    def _take_up(self, folder: Path) -> None:
+        """Go on from a checkpoint of this run."""
+        state = checkpoint.load_run(folder, self.learner, self.replay)
+        self.pace.load(state)
+        self.segment, self.seconds = int(state["segment"]), float(state["seconds"])
+        self.engine.restarts = int(state.get("restarts", 0))
+        self.learner.skipped = int(state.get("skipped", 0))
+        self.scheduler.load(state.get("schedule", {}))
+        self.saturation.load(state.get("saturation", {}))
+        self.averages.load(state.get("averages", {}))
+        print(f"resumed {folder} at {self.learner.updates} updates, {self.steps} steps a task")
+        if not state.get("replay", True):
+            self.pace.emptied()
+            print(f"it has no replay (replay.save=false): first {self.pace.fill} steps a task")
+        changed = checkpoint.freely_changed(folder, self.learner)
+        if changed:
+            print(f"changed: {sentence(changed)}")
+        run_folder.note_resume(self.run_folder, self.learner.updates, changed, git_sha())
 
     def run(self) -> None:
         """Train to the configured number of updates."""
