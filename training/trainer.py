@@ -124,6 +124,10 @@ class Trainer:
         if not state.get("replay", True):
             self.pace.emptied()
             print(f"it has no replay (replay.save=false): first {self.pace.fill} steps a task")
+        now = self.batches.files
+        then = state.get("demos", now)
+        if then != now:  # a folder may have grown
+            print(f"demos={self.config.demos}: of {len(now)} files, {len(then)} there before")
         changed = checkpoint.freely_changed(folder, self.learner)
         if changed:
             print(f"changed: {sentence(changed)}")
@@ -262,6 +266,7 @@ class Trainer:
             "schedule": self.scheduler.state(),
             "saturation": self.saturation.state(),
             "averages": self.averages.state(),
+            "demos": self.batches.files,
         }
         checkpoint.save_run(self.run_folder, self.learner, self.replay, state, parallel.meet)
 

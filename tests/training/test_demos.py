@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -282,6 +283,21 @@ def test_a_run_with_demonstrations_resumes_to_the_same_weights(file, tmp_path):
     )
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
+
+
+def test_a_folder_that_has_grown_is_said_when_a_run_is_taken_up(file, tmp_path, capsys):
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    shutil.copy(file, folder / "a.safetensors")
+    settings = config(folder, tmp_path / "run", "segment=10", "evaluate_every=40")
+    run = Trainer(settings)
+    run._run_segment(10)
+    run._save()
+    Trainer(settings)
+    assert "there before" not in capsys.readouterr().out
+    shutil.copy(file, folder / "b.safetensors")
+    Trainer(settings)
+    assert f"demos={folder}: of 2 files, 1 there before" in capsys.readouterr().out
 
 
 def test_gentleness_begins_at_its_update(tmp_path, monkeypatch):
