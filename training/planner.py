@@ -82,12 +82,19 @@ def climb(view: ModelView, state: Tensor, mean: Tensor, config: PlannerConfig) -
     """
     proposals = config.proposals
     row = torch.arange(state.shape[0], device=state.device)
+
+    def worth(u: Tensor) -> Tensor:
+        _, reward, value, _ = view.step(state.detach(), torch.tanh(u), row)
+        return (reward + config.search.discount * value).sum()
+
     u, actions = mean.clamp(-2.5, 2.5), []
     for _ in range(proposals.gradient):
-        with torch.enable_grad():
-            u = u.detach().requires_grad_(True)
-            _, reward, value, _ = view.step(state.detach(), torch.tanh(u), row)
-            (slope,) = torch.autograd.grad((reward + config.search.discount * value).sum(), u)
+        if torch.compiler.is_compiling():  # which would break the graph at autograd.grad
+            slope = torch.func.grad(worth)(u.detach())
+        else:
+            with torch.enable_grad():
+                u = u.detach().requires_grad_(True)
+                (slope,) = torch.autograd.grad(worth(u), u)
         size = slope.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(proposals.gradient_floor)
         u = (u.detach() + proposals.gradient_step * slope / size).clamp(-2.5, 2.5)
         actions.append(squash(u))
