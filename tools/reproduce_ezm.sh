@@ -29,5 +29,5 @@ python training/run.py preset="$preset" seed="$seed" out="$out/run" device="$dev
     max_minutes="${MINUTES:-0}" ${WORDS:-}
 for which in "" /best; do
     python training/evaluate.py policy="$out/run$which" protocol=ezm suite="$([ "$preset" = hb_hard ] && echo real || echo ours)" \
-        episodes="${EPISODES:-5}" threads="$threads" published=true out="$out/scores${which#/}.json" ${SCORE:-}
+        device="$device" episodes="${EPISODES:-5}" threads="$threads" published=true out="$out/scores${which#/}.json" ${SCORE:-}
 done

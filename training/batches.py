@@ -24,7 +24,7 @@ class Batches:
         shown: Demonstrations | None,
     ):
         self.config, self.replay, self.scheduler, self.demos = config, replay, scheduler, shown
-        self.files = shown.files if shown else []  # what demonstrations are read from
+        self.files = shown.files if shown else {}  # what demonstrations are read from: bytes
         self.pretrain = config.imitation.pretrain if shown else 0  # updates
 
     def sample(self, updates: int, rng: np.random.Generator) -> Batch:

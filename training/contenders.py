@@ -23,9 +23,10 @@ from training import demonstrator, language
 from training.agent import Agent
 from training.cli import ConfigError
 from training.evaluation import ActFunction
+from training.suites import open_device, robot
 from training.tasks import TASKS
 
-ACTUATORS = {"h1hand": 61}  # of robots that are no h1 of 19
+ACTUATORS = {"h1": h1.NUM_JOINTS, "h1hand": 61}  # by robot, for actions at random
 
 # suffix -> "module:function" taking the path and returning a Contender
 GUESTS = {".onnx": "distill.contender:load"}
@@ -41,8 +42,10 @@ class Contender:
     begin: Callable[[Sequence[str], int], ActFunction]
 
 
-def contenders(policy: str, action_map: str = "benchmark") -> list[Contender]:
+def contenders(policy: str, action_map: str = "benchmark", device: str = "cpu") -> list[Contender]:
     """Return who is behind a word of the command line: random, home, or a path.
+
+    `device` is where an agent's networks are; the others' are on the CPU.
 
     Raises:
         CheckpointError, ValueError: the path holds nothing that can act.
@@ -62,7 +65,8 @@ def contenders(policy: str, action_map: str = "benchmark") -> list[Contender]:
         return [getattr(importlib.import_module(module), function)(policy)]
     if is_demonstrator(policy):
         return [_of_demonstrator(policy)]
-    return _of_agent(Agent.load(policy))
+    agent = Agent.load(policy)
+    return _of_agent(Agent(agent.model.to(open_device(device)), agent.config, agent.facts))
 
 
 def is_demonstrator(path: str) -> bool:
@@ -88,7 +92,7 @@ def _of_demonstrator(path: str) -> Contender:
 
 def _random(tasks: Sequence[str], seed: int) -> ActFunction:
     generator = np.random.default_rng(seed)
-    width = max(ACTUATORS.get(name.rpartition("-")[0], h1.NUM_JOINTS) for name in tasks)
+    width = max(ACTUATORS[robot(name)] for name in tasks)
     return lambda o, t: generator.uniform(-1.0, 1.0, (len(o), width))
 
 
@@ -118,7 +122,7 @@ def _of_agent(agent: Agent) -> list[Contender]:
 
         def begin(tasks: Sequence[str], seed: int) -> ActFunction:
             index = np.array([agent.task_index(name) for name in tasks])
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator(agent.device).manual_seed(seed)
             return lambda o, t: agent.plan(o, index[t], planner=planner, generator=generator).action
 
         return begin

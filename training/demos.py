@@ -157,7 +157,7 @@ class Demonstrations:
             ConfigError: see `read`, or they have other sizes.
         """
         view = config.collect.observation
-        self.files = files_of(config.demos)
+        self.files = {path: Path(path).stat().st_size for path in files_of(config.demos)}
         episodes = read(config.demos, config.tasks, config.collect.action_map, view)
         longest = max(len(parts["reward"]) for parts in episodes.values())
         seen = {task: parts["observation"] for task, parts in episodes.items()}

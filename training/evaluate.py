@@ -31,13 +31,14 @@ from runtime.h1 import ACTION_MAPS
 from training import published
 from training.checks import COUNT, SEED, THREADS, check_bounds
 from training.cli import ConfigError, choose, from_command_line
-from training.contenders import Contender, contenders
+from training.contenders import ACTUATORS, Contender, contenders
 from training.door import interruptible, reason
 from training.evaluation import MakeEnv, Score, evaluate, normalised
 from training.files import write_text
 from training.h1_env import H1Env
 from training.hb_adapter import RealEnv, check_names
 from training.output import prepare_file
+from training.suites import robot
 from training.tasks import TASK_SETS, TASKS, base, task
 from training.trainer import git_sha
 
@@ -59,6 +60,7 @@ class EvaluateConfig:
     action_map: str = "benchmark"  # of random and home; others bring their own
     suite: str = "ours"  # or "real"
     threads: int = 1  # of the simulator
+    device: str = "cpu"  # of the networks; or "cuda"
     published: bool = False  # what others published, beside it
     out: str = ""  # a JSON file with every episode
 
@@ -81,6 +83,8 @@ def tasks_of(config: EvaluateConfig, players: list[Contender]) -> tuple[str, ...
             f"tasks={others}: suite=ours has an h1 without hands; suite=real takes them from "
             "humanoid_bench (docs/real_humanoidbench.md)"
         )
+    if config.policy == "random" and any(robot(name) not in ACTUATORS for name in others):
+        raise ConfigError(f"tasks={others}: random knows {', '.join(ACTUATORS)}")
     strange = [name for name in names if known and name not in known]
     if strange:
         raise ConfigError(f"tasks={strange}: {config.policy} knows {', '.join(known)}")
@@ -177,7 +181,7 @@ def table(results: Results, names: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def _compare(results: Results) -> dict[str, dict[str, float]]:
+def _compare(results: Results, action_map: str, steps: int) -> dict[str, dict[str, float]]:
     """Print our first contender's returns beside published ones, and return those.
 
     Ours are of protocol ezm, if it was run.
@@ -187,15 +191,25 @@ def _compare(results: Results) -> dict[str, dict[str, float]]:
     ours = {name: entry.mean for name, entry in by[protocol].items()}
     others = published.of(tuple(ours))
     print(f"\n{published.table(f'{player}, {protocol}', ours, others)}")
+    if others and action_map != "benchmark":
+        print(f"not comparable: ours act by the map {action_map!r}, they by 'benchmark'")
+    if others and steps != published.STEPS:
+        print(f"not comparable: our episodes last {steps} steps, theirs {published.STEPS}")
     return others
 
 
-def report(config: EvaluateConfig, results: Results, names: tuple[str, ...]) -> None:
-    """Print the table, write the file, print the line."""
+def report(
+    config: EvaluateConfig, results: Results, names: tuple[str, ...], action_map: str
+) -> None:
+    """Print the table, write the file, print the line; `action_map` is the contenders' own."""
     print(table(results, names))
-    known = {"published_returns": _compare(results)} if config.published else {}
+    known = (
+        {"published_returns": _compare(results, action_map, config.steps)}
+        if config.published
+        else {}
+    )
     facts = dataclasses.asdict(config) | {"tasks": names, "mujoco": mujoco.__version__}
-    facts["commit"] = git_sha()
+    facts |= {"action_map": action_map, "commit": git_sha()}
     scores = {
         player: {protocol: summary(entry) for protocol, entry in by.items()}
         for player, by in results.items()
@@ -239,7 +253,7 @@ def main() -> int:
         config = from_command_line(load, __doc__)
         if config is None:
             return 0
-        players = contenders(config.policy, config.action_map)
+        players = contenders(config.policy, config.action_map, config.device)
         names = tasks_of(config, players)
         if config.suite == "real":
             check_names(names)
@@ -249,7 +263,7 @@ def main() -> int:
         print(f"error: {reason(error)}", file=sys.stderr)
         return 2
     try:
-        report(config, score(config, players, names), names)
+        report(config, score(config, players, names), names, players[0].action_map)
     except OSError as error:  # a full disk; the table has been printed
         print(f"error: out={config.out}: {reason(error)}", file=sys.stderr)
         return 1

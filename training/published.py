@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from training.evaluation import normalised
 
+STEPS = 1000  # of their episodes
 METHODS = ("EZ-M", "BRC", "TD-MPC2", "SimbaV2")
 _ROWS: dict[str, tuple[float | None, ...]] = {  # task -> returns in the order of METHODS
     "stand": (777, 693, 799, 814),

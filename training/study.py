@@ -41,7 +41,7 @@ from training.output import prepare_file, prepare_folder
 from training.presets import PRESETS
 from training.scheduler import KINDS as SCHEDULES
 from training.study_report import report
-from training.study_runs import Run, train_and_score
+from training.study_runs import Run, environments, train_and_score
 from training.toy import TOYS, WIDTHS
 
 COSINES = 40  # updates between gradient cosines, where a preset measures none
@@ -122,7 +122,7 @@ def plan_language(study: StudyConfig, base: TrainConfig) -> list[Run]:
     from training import language, toy
 
     texts = toy.instructions() if base.preset in TOYS else language.instructions(base.tasks)
-    vectors = Path(study.out) / "phrases.safetensors"
+    vectors = Path(study.out) / f"phrases_{study.encoder.replace('/', '_')}.safetensors"
     language.write(vectors, texts, language.open_encoder(study.encoder))
     return [
         Run("learnt", dataclasses.replace(base, language="")),
@@ -144,10 +144,16 @@ def plan_levers(study: StudyConfig, base: TrainConfig) -> list[Run]:
     return runs
 
 
+def shown_in(study: StudyConfig) -> Path:
+    """Return the file of what the toy's demonstrator shows, another one for every speed."""
+    return Path(study.out) / f"demos_{study.demonstrator:g}.safetensors"
+
+
 def plan_demos(study: StudyConfig, base: TrainConfig) -> list[Run]:
     """Return a run of each way to use demonstrations; the toy's are recorded first."""
     if base.preset in TOYS and not base.demos:
-        file = Path(study.out) / "demos.safetensors"
+        environments(base)  # which refuses unknown tasks
+        file = shown_in(study)
         action_map = base.collect.action_map
         study_demos.show(file, base.tasks, WIDTHS[base.preset], study.demonstrator, action_map)
         base = dataclasses.replace(base, demos=str(file))
@@ -175,10 +181,10 @@ def study(config: StudyConfig, base: TrainConfig) -> int:
             print(f"{run.label}: {', '.join(own.tasks)}; seed {seed}: {done.summary()}", flush=True)
     facts = report(config.what, results, chart)
     facts |= {"what": config.what, "preset": base.preset, "seeds": list(config.seeds)}
-    shown = out / "demos.safetensors"
     if config.what == "demos" and base.preset in WIDTHS:
-        scores = study_demos.worth(Path(base.demos or shown), base)
+        scores = study_demos.worth(Path(base.demos or shown_in(config)), base)
         facts["demonstrator"] = {name: round(score, 3) for name, score in scores.items()}
+        facts |= {} if base.demos else {"demonstrator_speed": config.demonstrator}
         print(f"\nthe demonstrator: {np.mean(list(scores.values())):.2f}")
     (out / f"{config.what}.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts))

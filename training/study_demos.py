@@ -22,10 +22,10 @@ KINDS = (np.float32, np.float32, np.float32, np.float32, bool, bool)
 
 
 def ways(base: TrainConfig) -> list[Run]:
-    """Return runs with as many steps of their own, by what demonstrations are used for.
+    """Return runs with as many updates of their own, by what demonstrations are used for.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or they cannot be read.
     """
     if not base.demos:
         raise ConfigError(f"what=demos needs demos=<file> with preset={base.preset}")
@@ -34,18 +34,21 @@ def ways(base: TrainConfig) -> list[Run]:
         pretrain = base.updates // 3
     like = dataclasses.replace(base.imitation, pretrain=pretrain)
 
-    def run(label: str, updates: int = base.updates, **imitation: float) -> Run:
+    def run(label: str, **imitation: float) -> Run:
         own = dataclasses.replace(like, **imitation)
-        return Run(label, dataclasses.replace(base, updates=updates, imitation=own))
+        return Run(label, dataclasses.replace(base, imitation=own))
 
+    # before the first run is paid for: read checks what is there
+    demos.read(base.demos, base.tasks, base.collect.action_map, base.collect.observation)
     none = dataclasses.replace(base, demos="", updates=base.updates - pretrain)
+    only = dataclasses.replace(base, updates=pretrain, offline_updates=0, imitation=like)
     return [
         Run("none", none),
         run("shown, then alone", share=0.0, share_end=0.0),
         run("data, not cloned", weight=0.0, weight_end=0.0),
         run("as the preset"),
         run("kept for good", share_end=like.share, weight_end=like.weight),
-        run("nothing but shown", updates=pretrain),
+        Run("nothing but shown", only),
     ]
 
 

@@ -38,9 +38,14 @@ def report(what: str, results: Sequence[Result], chart: Path) -> Facts:
     print(table(rows))
     print()
     print(by_task(groups, ways[0]))
-    DRAW[what](groups, chart)
+    try:
+        DRAW[what](groups, chart)
+        drawn = chart.name
+    except ValueError as error:  # runs too short for a line of metrics
+        print(f"\nno chart: {error}")
+        drawn = None
     commits = sorted({result.git for result in results})
-    return {"git": commits, "rows": [_rounded(row) for row in rows], "chart": chart.name}
+    return {"git": commits, "rows": [_rounded(row) for row in rows], "chart": drawn}
 
 
 def bill(members: Sequence[Result]) -> Facts:

@@ -124,10 +124,13 @@ class Trainer:
         if not state.get("replay", True):
             self.pace.emptied()
             print(f"it has no replay (replay.save=false): first {self.pace.fill} steps a task")
-        now = self.batches.files
-        then = state.get("demos", now)
+        now, then = self.batches.files, state.get("demos", self.batches.files)
         if then != now:  # a folder may have grown
-            print(f"demos={self.config.demos}: of {len(now)} files, {len(then)} there before")
+            same = [path for path, size in now.items() if then.get(path) == size]
+            print(
+                f"demos={self.config.demos}: {len(now)} files now, {len(then)} when it was saved, "
+                f"{len(same)} of them the same"
+            )
         changed = checkpoint.freely_changed(folder, self.learner)
         if changed:
             print(f"changed: {sentence(changed)}")
@@ -174,7 +177,7 @@ class Trainer:
             if self._owed(1):
                 self._learn()
             else:
-                self._collect(self.pace.random)
+                self._collect(self.pace.random and not self.learner.updates)
         self.episodes.close()
         self.engine.end()
         if recorder:  # before the checkpoint: what is interrupted here is collected again

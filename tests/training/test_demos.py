@@ -297,7 +297,29 @@ def test_a_folder_that_has_grown_is_said_when_a_run_is_taken_up(file, tmp_path, 
     assert "there before" not in capsys.readouterr().out
     shutil.copy(file, folder / "b.safetensors")
     Trainer(settings)
-    assert f"demos={folder}: of 2 files, 1 there before" in capsys.readouterr().out
+    said = f"demos={folder}: 2 files now, 1 when it was saved, 1 of them the same"
+    assert said in capsys.readouterr().out
+    (folder / "a.safetensors").unlink()
+    Trainer(settings)
+    assert "1 files now, 1 when it was saved, 0 of them the same" in capsys.readouterr().out
+
+
+def test_a_trained_run_that_is_taken_up_without_demonstrations_does_not_act_at_random(
+    file, tmp_path, monkeypatch
+):
+    base = ("segment=10", "evaluate_every=100000", "update_ratio=10.0")
+    run = Trainer(config(file, tmp_path / "run", *base))
+    run._run_segment(30)
+    run._save()
+    later = config(file, tmp_path / "run", *base, "updates=60", "collect.random_steps=500")
+    later = dataclasses.replace(later, demos="")
+    again = Trainer(later)
+    assert again.pace.random  # by its steps alone
+    seen = []
+    monkeypatch.setattr(again, "_collect", lambda random: (seen.append(random), again.pace.step()))
+    monkeypatch.setattr(again, "_learn", lambda: setattr(again.learner, "updates", 60))
+    again._run_segment(60)
+    assert seen and not any(seen)
 
 
 def test_gentleness_begins_at_its_update(tmp_path, monkeypatch):

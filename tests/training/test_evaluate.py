@@ -76,6 +76,7 @@ def test_a_checkpoint_is_scored_as_planner_and_as_policy_mean_on_its_own_tasks(r
     assert status == 0
     assert set(line["scores"]) == {"planner", "mean"}
     assert line["tasks"] == ["stand", "balance_simple"]
+    assert line["action_map"] == PRESETS["debug"].collect.action_map == "stance"  # its own
 
 
 def test_an_agent_plays_a_subset_of_its_tasks_as_the_task_it_learned(agent_file):
@@ -153,6 +154,10 @@ def test_published_returns_stand_beside_ours_of_their_protocol(run, tmp_path):
     ours = line["scores"]["random"]["ezm"]["tasks"]["walk"]["mean"]
     assert f"walk{ours:>18.0f}       801       723       814       846" in output
     assert json.loads((tmp_path / "scores.json").read_text())["published_returns"]
+    assert "our episodes last 3 steps, theirs 1000" in output
+    assert "not comparable: ours act" not in output
+    _, output, _ = run("policy=home", "tasks=[walk]", *FAST, "published=true", "action_map=home")
+    assert "not comparable: ours act by the map 'home'" in output
     _, output, _ = run("policy=home", "tasks=[reach]", *FAST, "published=true")
     assert "nobody's returns on all of these tasks are known here" in output
     assert last_line(output)["published_returns"] == {}
@@ -170,6 +175,8 @@ def test_task_sets_are_names_for_their_tasks():
     [
         (("tasks=[fly]",), "balance_hard"),
         (("tasks=[walk,h1hand-walk]",), "['h1hand-walk']: suite=ours has an h1 without hands"),
+        (("tasks=[g1-walk]", "suite=real"), "['g1-walk']: random knows h1, h1hand"),
+        (("device=cuda:9", "policy=models/h1_from_nothing/agent.safetensors"), "device='cuda:9'"),
         (("tasks=[h1hand-walk]", "policy=home", "suite=real"), "home knows stand, walk"),
         (("protocol=mine",), "benchmark, ezm, both"),
         (("suite=other",), "ours, real"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_a_score_from_before_a_key_came_is_that_of_its_default(tmp_path):
 
 def test_the_runs_told_in_words_differ_in_what_tells_them_alone(tmp_path):
     learnt, told = plan_language(StudyConfig(out=str(tmp_path)), TOY)
-    assert learnt.config.language == "" and (tmp_path / "phrases.safetensors").is_file()
+    assert learnt.config.language == "" and Path(told.config.language).is_file()
     assert dataclasses.replace(told.config, language="") == learnt.config
 
 
@@ -147,14 +148,38 @@ def test_what_the_toys_demonstrator_shows_is_worth_its_speed_and_obeys_the_physi
     assert all(slow[name] < full[name] - 0.1 for name in slow)
 
 
-def test_other_presets_bring_their_own_demonstrations(tmp_path):
+@pytest.mark.parametrize("preset", ["h1_demos", "hb_medium"])
+def test_other_presets_bring_their_own_demonstrations(tmp_path, monkeypatch, preset):
     study = StudyConfig(what="demos", out=str(tmp_path))
-    with pytest.raises(ConfigError, match=r"what=demos needs demos=<file> with preset=h1_demos"):
-        plan_demos(study, PRESETS["h1_demos"])
-    given = dataclasses.replace(PRESETS["h1_demos"], demos="mine.safetensors")
+    with pytest.raises(ConfigError, match=rf"what=demos needs demos=<file> with preset={preset}"):
+        plan_demos(study, PRESETS[preset])
+    given = dataclasses.replace(PRESETS[preset], demos=str(tmp_path / "mine.safetensors"))
+    with pytest.raises(ConfigError, match=r"mine\.safetensors: No such file"):
+        plan_demos(study, given)  # before any run
+    monkeypatch.setattr(study_demos.demos, "read", lambda *_: {})
     runs = plan_demos(study, given)
-    assert {run.config.demos for run in runs[1:]} == {"mine.safetensors"}
+    assert {run.config.demos for run in runs[1:]} == {given.demos}
     assert runs[0].config.updates == given.updates - runs[1].config.imitation.pretrain
+    assert runs[-1].config.online_updates == runs[-1].config.imitation.pretrain
+
+
+def test_what_a_study_makes_for_its_runs_has_a_name_of_its_settings(tmp_path):
+    """So that runs on something else are not taken for these."""
+    slow, full = (demonstrated(tmp_path, speed)[1].config.demos for speed in (0.2, 1.0))
+    assert slow != full and Path(slow).is_file() and Path(full).is_file()
+    one, other = (
+        plan_language(StudyConfig(out=str(tmp_path), encoder=encoder), TOY)[1].config.language
+        for encoder in ("hashed-ngrams-256", "hashed-ngrams-128")
+    )
+    assert one != other and Path(one).is_file() and Path(other).is_file()
+
+
+@pytest.mark.parametrize("what", ["demos", "scheduler", "levers"])
+def test_runs_too_short_for_a_chart_have_a_table_and_say_so(tmp_path, capsys, what):
+    short = [dataclasses.replace(result("one", 0, (0.2, 0.4)), curves={})]
+    facts = report(what, short, tmp_path / "chart.svg")
+    assert facts["chart"] is None and facts["rows"][0]["search"] == 0.3
+    assert "no chart: nothing to draw" in capsys.readouterr().out
 
 
 def test_a_run_too_short_for_a_line_of_metrics_has_no_curves(tmp_path):
@@ -280,6 +305,8 @@ def test_points_stand_where_their_values_say(tmp_path):
         (["seeds=[]"], "one seed at least"),
         (["optim.nothing=1"], "nothing"),
         (["tasks=[walk]", "counts=[1]"], "preset=toy has"),
+        (["what=demos", "preset=toy_uneven", "tasks=[stand]"], "preset=toy_uneven has"),
+        (["what=demos", "demos=nothere.safetensors"], "nothere.safetensors: No such file"),
         (["counts=[]"], "counts=[]: expected one count at least"),
         (["counts=[0]"], "counts=[0]: expected at least 1"),
         (["seeds=[-1]"], "seeds=[-1]: expected at least 0"),
