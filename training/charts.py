@@ -54,8 +54,9 @@ def draw(
     marks.append(f'<text {turned} text-anchor="middle">{escape(y_name)}</text>')
     for number, line in enumerate(lines):
         marks += _line(line, number, len(lines), place)
+    beside = max(150, 16 + 6 * max(len(line.name) for line in lines))  # px for the lines' names
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 150} '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + beside} '
         f'{TOP + HEIGHT + 44}" font-family="sans-serif" font-size="11" style="background:#fff">'
     )
     path.parent.mkdir(parents=True, exist_ok=True)

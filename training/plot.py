@@ -18,7 +18,8 @@ from training.door import interruptible, reason
 
 CHARTS = {  # file -> title, beginnings of the metrics' names
     "returns": ("return of training episodes", ("train_return/",)),
-    "evaluation": ("return of evaluation episodes", ("eval_",)),
+    "evaluation": ("return of evaluation episodes, planner", ("eval_search/",)),
+    "evaluation_mean": ("return of evaluation episodes, policy mean", ("eval_mean/",)),
     "losses": ("losses", ("loss",)),
     "values": ("values", ("value_target", "value_error", "search_value")),
     "times": ("ms per part", ("ms_",)),

@@ -287,6 +287,17 @@ def test_a_table_has_a_column_for_every_name_and_nothing_where_there_is_none():
     assert lines == ["| a | b |", "|---|---|", "| 1 | 0.50 ± 0.25 |", "| 2 |  |"]
 
 
+def test_a_chart_is_as_wide_as_its_longest_name(tmp_path):
+    widths = []
+    for name in ("a", "h1_small_0 eval_search/stand", 60 * "m"):
+        draw(tmp_path / "c.svg", "t", "x", "y", [Line(name, [(0, 0.0), (1, 1.0)])])
+        root = ElementTree.parse(tmp_path / "c.svg").getroot()
+        widths.append(float(root.get("viewBox").split()[2]))
+        at = max(float(text.get("x", "0")) for text in root.findall(".//{*}text"))
+        assert at + 6 * len(name) <= widths[-1]
+    assert widths[0] < widths[1] < widths[2]
+
+
 def test_points_stand_where_their_values_say(tmp_path):
     draw(tmp_path / "c.svg", "t", "x", "y", [Line("a", [(0, 0.0), (1, 1.0), (2, 0.5)])], (0, 1))
     circles = ElementTree.parse(tmp_path / "c.svg").getroot().findall(".//{*}circle")
