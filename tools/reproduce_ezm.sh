@@ -28,6 +28,7 @@ python training/run.py preset="$preset" seed="$seed" out="$out/run" device="$dev
     optim.compile=$compiled optim.compile_search=$compiled collect.threads="$threads" \
     max_minutes="${MINUTES:-0}" ${WORDS:-}
 for which in "" /best; do
+    [ -z "$which" ] || [ -f "$out/run/best.json" ] || continue # stopped before its first evaluation
     python training/evaluate.py policy="$out/run$which" protocol=ezm suite="$([ "$preset" = hb_hard ] && echo real || echo ours)" \
         device="$device" episodes="${EPISODES:-5}" threads="$threads" published=true out="$out/scores${which#/}.json" ${SCORE:-}
 done
