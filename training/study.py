@@ -12,8 +12,8 @@
 with the same samples and the same updates on them per task; `scheduler` compares the ways to spread
 samples over tasks; `language` compares learnt task embeddings with instructions, known and held
 out; `levers` what is learnt, and paid, when less is searched again; `demos` the ways to use
-recorded episodes, the toy's own or `demos=`, with as many own updates each. Words that are no key of
-the study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that
+recorded episodes, the toy's own or `demos=`, with as many own updates each. Words that are no key
+of the study go to the training runs (`updates=1000`, `optim.lr=1e-3`). Every run is a folder that
 resumes, the same command goes on where it stopped; last line: JSON.
 """
 
