@@ -130,7 +130,9 @@ def test_a_person_looks_changes_the_task_stops_the_robot_and_starts_it_again(sce
     browser.click("#estop")
     assert scene.mode_is(Mode.ESTOP)
     browser.wait(f"{text('#mode')} === 'ESTOP'")
-    assert browser.run("document.querySelector('#estop').dataset.confirmed") == "true"
+    confirmed = "document.querySelector('#estop').dataset.confirmed"
+    browser.wait(f"{confirmed} !== undefined")  # the mode may be seen before the answer
+    assert browser.run(confirmed) == "true"
     assert np.abs(scene.robot.wait(60.0).state.joint_torque).max() < 45.0, "damping, nothing stiff"
     shoot(browser, "live_estop")
 
