@@ -23,7 +23,7 @@ from torch import Tensor
 from training.changes import Changes, changes, free, of_run, of_weights, sentence
 from training.cli import to_dict
 from training.config import TrainConfig, from_dict
-from training.files import sync, sync_folder, write_text
+from training.files import replacing, sync, sync_folder, write_text
 from training.learner import Learner
 from training.replay import Replay
 from training.run_folder import ACTING, CheckpointError, best, latest, newest
@@ -33,11 +33,9 @@ def save_agent(
     path: Path, weights: dict[str, Tensor], config: TrainConfig, facts: dict[str, str]
 ) -> None:
     """Write acting weights with their configuration to one safetensors file, in one step."""
-    part = path.with_name(path.name + ".part")
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    save_file(tensors, part, metadata={"config": json.dumps(to_dict(config)), **facts})
-    sync(part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"config": json.dumps(to_dict(config)), **facts})
 
 
 def load_agent(path: Path) -> tuple[dict[str, Tensor], TrainConfig, dict[str, str]]:

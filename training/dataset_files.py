@@ -1,7 +1,7 @@
 """Reading other people's data sets: .npz, HDF5 (D4RL's and Minari's), and Minari by its package.
 
 Knows neither tasks nor what the arrays should hold: `training/convert.py` does. The packages h5py
-and minari are imported where they are needed, and are no dependencies.
+and minari are imported where they are needed; they are the extra `convert`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from runtime import h1
@@ -10,8 +12,15 @@ from training.features import SIZE
 from training.tasks import TASKS
 
 FIELDS = ("observation", "action", "label", "reward", "last", "terminal")
+KINDS = (np.float32, np.float32, np.float32, np.float32, bool, bool)  # of FIELDS, as written
 TABLES = ("observation", "action", "label")  # [N, width]; the others are [N]
 TOLERANCE = 1e-6  # by which rounding may take an action out of [-1, 1]
+
+
+def columns_of(frames: Iterable[tuple]) -> dict[str, np.ndarray]:
+    """Return arrays [N, ...] by field, of N frames that are tuples in the order of `FIELDS`."""
+    columns = zip(FIELDS, zip(*frames, strict=True), KINDS, strict=True)
+    return {name: np.array(column, kind) for name, column, kind in columns}
 
 
 def sizes_of(task: str) -> tuple[int, int] | None:

@@ -29,6 +29,7 @@ from training import demos
 from training.cli import ConfigError, choose, from_command_line
 from training.collector import PELVIS_HEIGHT
 from training.contenders import Contender
+from training.demo_frames import columns_of
 from training.demonstrator_checks import check_recording
 from training.door import interruptible, reason
 from training.h1_env import H1Env
@@ -134,12 +135,7 @@ def record(
         if done.any():
             observation = env.reset(done, sources(env, done, config.handover, rng))
     env.close()
-    columns = zip(*(frame for frames in rows for frame in frames), strict=True)
-    kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
-    return {
-        name: np.array(column, kind)
-        for name, column, kind in zip(demos.FIELDS, columns, kinds, strict=True)
-    }
+    return columns_of(frame for frames in rows for frame in frames)
 
 
 def _environment(names: list[str], action_map: str, config: DemonstrateConfig) -> H1Env:

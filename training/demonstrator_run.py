@@ -23,7 +23,7 @@ from training.demonstrator import FORMAT, DemonstratorConfig, actions, under
 from training.demonstrator_checks import check_same
 from training.door import reason
 from training.evaluation import Score, evaluate
-from training.files import write_text
+from training.files import replacing, write_text
 from training.h1_env import H1Env
 from training.handover import sources
 from training.metrics import Averages, MetricsFile
@@ -308,7 +308,5 @@ def _tidy(part: Path) -> Iterator[None]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
-    part = path.with_name(path.name + ".new")
-    with _tidy(part):
+    with replacing(path) as part:
         save_file(tensors, part, metadata=facts)
-    part.replace(path)

@@ -26,6 +26,7 @@ from training.cli import ConfigError
 from training.config import ReplayConfig, TrainConfig
 from training.demo_frames import FIELDS, check
 from training.features import mirror_of, see
+from training.files import replacing
 from training.mirror import mirror_joints
 from training.replay import Batch, Replay
 from training.suites import robot
@@ -42,9 +43,9 @@ def write(path: Path, episodes: dict[str, dict[str, np.ndarray]], facts: dict[st
         for task, parts in episodes.items()
         for name in FIELDS
     }
-    part = path.with_name(path.name + ".part")
-    save_file(arrays, part, metadata={"format": FORMAT, "observation_size": str(widest), **facts})
-    part.replace(path)
+    facts = {"format": FORMAT, "observation_size": str(widest), **facts}
+    with replacing(path) as part:
+        save_file(arrays, part, metadata=facts)
 
 
 def read(

@@ -131,10 +131,8 @@ def score(config: EvaluateConfig, players: list[Contender], names: tuple[str, ..
 
 def summary(scores: dict[str, Score]) -> dict[str, Any]:
     """Return one contender's scores under one protocol as JSON-ready values."""
-    values = [normalised(name, entry.mean) for name, entry in scores.items()]
-    values = [
-        value for value in values if not np.isnan(value)
-    ]  # a task without a scale is left out
+    found = [normalised(name, entry.mean) for name, entry in scores.items()]
+    values = [value for value in found if not np.isnan(value)]  # those that have a scale
     return {
         "normalised_mean": _mean(values),
         "normalised_clipped_mean": _mean([min(value, 1.0) for value in values]),

@@ -5,16 +5,32 @@ Knows nothing of what is in them.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old text or the new one, also after a crash."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give another name to write a file to, which then replaces `path` in one step.
+
+    Readers see the old file or the new one, also after a crash. Where writing fails the old one
+    stays, and nothing else: a full disk gets its room back.
+    """
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    sync(part)
+    try:
+        yield part
+        sync(part)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     os.replace(part, path)
     sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by a text; see `replacing`."""
+    with replacing(path) as part:
+        part.write_text(text)
 
 
 def sync(path: Path) -> None:

@@ -33,6 +33,7 @@ from runtime import language as spoken
 from runtime.language import Encoder
 from runtime.minilm import MissingEncoderError
 from training.cli import ConfigError, choose, describe
+from training.files import replacing
 from training.phrases import PhraseEmbedding
 from training.world_model import WorldModel
 
@@ -106,11 +107,10 @@ def write(path: Path, texts: Texts, encoder: Encoder) -> None:
         for task, parts in texts.items()
         for split in SPLITS
     }
-    part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = {"format": FORMAT, "encoder": encoder.name, "texts": digest(texts)}
-    save_file(arrays, part, metadata=facts)
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(arrays, part, metadata=facts)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import numpy as np
 from training import demos
 from training.collector import Moment
 from training.config import TrainConfig
+from training.demo_frames import columns_of
 from training.suites import robot
 
-Frame = tuple[np.ndarray, np.ndarray, np.ndarray, float, bool, bool]  # in the order of demos.FIELDS
+Frame = tuple[np.ndarray, np.ndarray, np.ndarray, float, bool, bool]  # in the order of FIELDS
 
 
 class Recorder:
@@ -50,14 +51,8 @@ class Recorder:
 
     def write(self, path: Path, facts: dict[str, str]) -> None:
         """Write all closed episodes to one file; none: no file."""
-        kinds = (np.float32, np.float32, np.float32, np.float32, bool, bool)
         episodes = {
-            name: {
-                field: np.array(column, kind)
-                for field, column, kind in zip(
-                    demos.FIELDS, zip(*frames, strict=True), kinds, strict=True
-                )
-            }
+            name: columns_of(frames)
             for name, frames in zip(self.config.tasks, self.closed, strict=True)
             if frames
         }

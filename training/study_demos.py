@@ -11,14 +11,13 @@ import numpy as np
 from training import demos
 from training.cli import ConfigError
 from training.config import TrainConfig
-from training.demo_frames import FIELDS
+from training.demo_frames import columns_of
 from training.study_runs import Run
 from training.suites import robot
 from training.toy import EPISODE, SIZE, WIDTHS, PointMass, perfect, returns
 
 NOISE = 0.2  # std of what the toy's demonstrator does beside what it means to do
 EPISODES = 10  # of each task that it shows
-KINDS = (np.float32, np.float32, np.float32, np.float32, bool, bool)
 
 
 def ways(base: TrainConfig) -> list[Run]:
@@ -70,10 +69,9 @@ def show(
             seen = step.obs
         nothing = np.zeros((EPISODES, SIZE))
         frames.append((seen, nothing, nothing, np.zeros(EPISODES), ~no, no))
-        episodes[task] = {  # episode after episode
-            name: np.concatenate(np.stack(columns, 1)).astype(kind)
-            for name, columns, kind in zip(FIELDS, zip(*frames, strict=True), KINDS, strict=True)
-        }
+        by_step = [list(zip(*step, strict=True)) for step in frames]
+        # episode after episode
+        episodes[task] = columns_of(step[row] for row in range(EPISODES) for step in by_step)
     path.parent.mkdir(parents=True, exist_ok=True)
     demos.write(path, episodes, {"action_map": action_map, "robot": robot(tasks[0])})
 
